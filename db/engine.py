@@ -1,0 +1,148 @@
+"""The door: which database, and whether it is fit for this code."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from db.embedded.binaries import OLDEST_MAJOR
+from db.errors import BootstrapError, ConfigError, SchemaError, ServerError
+from db.settings import settings
+
+VARIABLE = "STRONGLENS_DATABASE_URL"
+_DRIVER = "postgresql+psycopg"
+_SHAPE = "postgresql://user:password@host:5432/database"
+
+
+def database_url() -> URL:
+    """Say which database to use, starting the embedded server when no other is configured.
+
+    Raises
+    ------
+    ConfigError
+        When the variable is not a PostgreSQL URL.
+    ServerError
+        When the embedded server cannot be started.
+    """
+    configured = configured_url()
+    if configured is not None:
+        return configured
+    # Both are needed only here, and bootstrap imports this module.
+    from db.bootstrap import bootstrap
+    from db.embedded import EmbeddedServer
+
+    server = EmbeddedServer(settings().home)
+    server.start()
+    url = server.url()
+    bootstrap(url)
+    return url
+
+
+def configured_url() -> URL | None:
+    """Give the URL of ``STRONGLENS_DATABASE_URL``, with our driver; None when it is not set."""
+    value = settings().database_url
+    if value is None:
+        return None
+    try:
+        url = make_url(value)
+    except (ArgumentError, ValueError) as exc:
+        # The value itself is not shown: it may hold a password.
+        raise ConfigError(f"{VARIABLE} is not a URL; expected {_SHAPE}") from exc
+    if url.drivername.partition("+")[0] not in {"postgresql", "postgres"}:
+        raise ConfigError(f"{VARIABLE} is not a PostgreSQL URL ({describe(url)}); expected {_SHAPE}")
+    return url.set(drivername=_DRIVER)
+
+
+def open_engine(*, check_schema: bool = True) -> Engine:
+    """Connect to the database and verify that it is fit.
+
+    Parameters
+    ----------
+    check_schema
+        False for the commands that bring the schema to the revision of this code.
+
+    Raises
+    ------
+    ConfigError
+        When the configured URL is wrong.
+    ServerError
+        When the server cannot be reached or is older than PostgreSQL 15.
+    BootstrapError
+        When the database lacks Q3C.
+    SchemaError
+        When the schema is not at this code's revision.
+    """
+    url = database_url()
+    engine = connectable(url)
+    try:
+        with engine.connect() as connection:
+            refuse_old_server(int(connection.scalar(text("SHOW server_version_num")) or 0))
+            _check_q3c(connection)
+            if check_schema:
+                _check_revision(connection)
+    except DBAPIError as exc:
+        engine.dispose()
+        raise ServerError(f"cannot use {describe(url)}: {one_line(exc)}") from exc
+    except Exception:
+        engine.dispose()
+        raise
+    return engine
+
+
+def connectable(url: URL) -> Engine:
+    """Make an engine for ``url`` with our connection settings; connects and verifies nothing."""
+    # libpq takes the fallback unless the URL or the environment names the application otherwise.
+    options = {"fallback_application_name": "stronglens", "connect_timeout": 10}
+    return create_engine(url, pool_pre_ping=True, connect_args=options)
+
+
+def describe(url: URL) -> str:
+    """Render a URL for people: no password, and no query, which may hold one too."""
+    host = url.query.get("host", "")
+    place = f" at {host}" if isinstance(host, str) and host else ""
+    return url.set(query={}).render_as_string(hide_password=True) + place
+
+
+def one_line(exc: DBAPIError) -> str:
+    """Give the driver's own words about a failure, without SQL, on one line."""
+    return " ".join(str(exc.orig).split())
+
+
+def refuse_old_server(version_number: int) -> None:
+    """Refuse a server by its ``server_version_num`` (130004 is 13.4).
+
+    Raises
+    ------
+    ServerError
+        When it is older than PostgreSQL 15.
+    """
+    major = version_number // 10_000
+    if major < OLDEST_MAJOR:
+        raise ServerError(
+            f"the server runs PostgreSQL {major}, {OLDEST_MAJOR} or newer is needed: upgrade it, "
+            f"or unset {VARIABLE} to use the embedded server"
+        )
+
+
+def _check_q3c(connection: Connection) -> None:
+    if not connection.scalar(text("SELECT count(*) FROM pg_extension WHERE extname = 'q3c'")):
+        name = connection.scalar(text("SELECT current_database()"))
+        raise BootstrapError(f"database {name} lacks the Q3C extension: run `stronglens db bootstrap`")
+
+
+def _check_revision(connection: Connection) -> None:
+    from db import migrate
+
+    expected = migrate.head()
+    found = None
+    if connection.scalar(text("SELECT to_regclass('public.alembic_version')")):
+        found = connection.scalar(text("SELECT version_num FROM public.alembic_version"))
+    if found is None:
+        raise SchemaError(
+            f"the database has no schema, this code needs revision {expected}: run `stronglens db upgrade`"
+        )
+    if found != expected:
+        is_older = found in migrate.known_revisions()
+        fix = "run `stronglens db upgrade`" if is_older else "this code does not know it: update this checkout"
+        raise SchemaError(f"the schema is at revision {found}, this code needs {expected}: {fix}")

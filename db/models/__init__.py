@@ -1,0 +1,17 @@
+"""SQLAlchemy models, one file per PostgreSQL schema; importing this package registers every table."""
+
+from db.models import catalog, evaluation, imaging, provenance, sampling, training
+from db.models.base import SCHEMAS, Base, Split, Survey
+
+__all__ = [
+    "SCHEMAS",
+    "Base",
+    "Split",
+    "Survey",
+    "catalog",
+    "evaluation",
+    "imaging",
+    "provenance",
+    "sampling",
+    "training",
+]

@@ -1,0 +1,294 @@
+"""Stratified draws of negatives and the sky's split into train, val and test."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    SmallInteger,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.models.base import Base, Split, Survey, one_of, sky_position
+
+NOBS_Z_BINS = ("1-2", "3-5", "6-10", "11+")
+"""Bins of the number of z exposures; with the type they are the strata."""
+
+STRATUM_TYPES = ("SER", "DEV", "REX")
+"""Tractor types that have strata of their own."""
+
+CONFUSER_CATEGORIES = ("ring", "edge_on", "large", "blue_clumpy")
+"""Kinds of hard confusers (pool N2), in the order in which a galaxy of several kinds is assigned."""
+
+
+class Draw(Base):
+    """One stratified sample of negatives, and the positives that it was drawn for."""
+
+    __tablename__ = "draw"
+    __table_args__ = (
+        UniqueConstraint("name"),
+        UniqueConstraint("draw_id", "survey"),
+        one_of("survey", Survey),
+        {
+            "schema": "sampling",
+            "comment": "One stratified sample of negatives, and the positives it was drawn for. Never mixes surveys.",
+        },
+    )
+
+    draw_id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True, comment="Key of the draw")
+    name: Mapped[str] = mapped_column(comment="Its name, chosen by the user")
+    survey: Mapped[str] = mapped_column(comment="dr10 or mock")
+    data_release: Mapped[int] = mapped_column(SmallInteger, comment="Data release of the survey: 10")
+    seed: Mapped[int] = mapped_column(comment="Seed of the draw keys")
+    config_sha256: Mapped[str] = mapped_column(
+        ForeignKey("provenance.config.config_sha256"), comment="All rules of the draw"
+    )
+    run_id: Mapped[int] = mapped_column(ForeignKey("provenance.run.run_id"), comment="The run that made it")
+    n_lenses_known: Mapped[int] = mapped_column(comment="Known lenses and cluster cores excluded around, when drawn")
+    n_galaxies: Mapped[int] = mapped_column(BigInteger, comment="Rows of the pool of this survey, when drawn")
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now(), comment="When it was drawn")
+
+
+class Stratum(Base):
+    """One cell of a draw: a bin of nobs_z and a Tractor type."""
+
+    __tablename__ = "stratum"
+    __table_args__ = (
+        UniqueConstraint("draw_id", "nobs_z_bin", "type"),
+        one_of("nobs_z_bin", NOBS_Z_BINS),
+        one_of("type", STRATUM_TYPES),
+        CheckConstraint(
+            "n_drawn_n1 <= n_target_n1 AND n_drawn_n2 <= n_target_n2 AND n_drawn_n2 <= n_eligible_n2 "
+            "AND n_drawn_n1 <= n_eligible_n1",
+            name="drawn_within_target_and_pool",
+        ),
+        {
+            "schema": "sampling",
+            "comment": "One stratum of a draw, with its eligible pool, target and what was drawn.",
+        },
+    )
+
+    stratum_id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True, comment="Key of the stratum")
+    draw_id: Mapped[int] = mapped_column(ForeignKey("sampling.draw.draw_id", ondelete="CASCADE"), comment="The draw")
+    nobs_z_bin: Mapped[str] = mapped_column(comment="Exposures in z: 1-2, 3-5, 6-10, 11+")
+    type: Mapped[str] = mapped_column(comment="Tractor type: SER, DEV or REX")
+    n_positives: Mapped[int] = mapped_column(comment="Positives of the draw in this stratum")
+    n_eligible_n1: Mapped[int] = mapped_column(comment="Galaxies eligible for N1: of this type, after N2 was drawn")
+    n_eligible_n2: Mapped[int] = mapped_column(
+        comment="Hard confusers eligible for N2: of this type, and the EXP ones of the nobs bin assigned here by hash"
+    )
+    n_target_n1: Mapped[int] = mapped_column(comment="N1 negatives wanted")
+    n_target_n2: Mapped[int] = mapped_column(comment="N2 negatives wanted")
+    n_drawn_n1: Mapped[int] = mapped_column(comment="N1 negatives drawn; fewer than wanted is a shortfall")
+    n_drawn_n2: Mapped[int] = mapped_column(comment="N2 negatives drawn; fewer than wanted is a shortfall")
+
+
+class DrawMember(Base):
+    """One object of a draw, positive or negative."""
+
+    __tablename__ = "draw_member"
+    __table_args__ = (
+        one_of("pool", ("positive", "N1", "N2")),
+        one_of("category", CONFUSER_CATEGORIES),
+        one_of("tier", ("A", "B")),
+        CheckConstraint("label IN (0, 1)", name="label_binary"),
+        CheckConstraint(
+            "(label = 1) = (pool = 'positive') AND (label = 1) = (lens_id IS NOT NULL) "
+            "AND (label = 1) = (tier IS NOT NULL)",
+            name="positives_are_lenses",
+        ),
+        CheckConstraint("label = 1 OR (ls_id IS NOT NULL AND stratum_id IS NOT NULL)", name="negatives_are_galaxies"),
+        CheckConstraint("(pool = 'N2') = (category IS NOT NULL)", name="category_when_n2"),
+        CheckConstraint("(inclusion_probability IS NULL) = (label = 1)", name="probability_when_negative"),
+        CheckConstraint(
+            "inclusion_probability IS NULL OR (inclusion_probability > 0 AND inclusion_probability <= 1)",
+            name="inclusion_probability_range",
+        ),
+        CheckConstraint("weight > 0 AND weight <= 1", name="weight_range"),
+        *sky_position(),
+        UniqueConstraint("draw_id", "lens_id"),
+        Index("ix_draw_member_q3c", text("q3c_ang2ipix(ra, dec)")),
+        Index(
+            "uq_draw_member_draw_id_ls_id_negative",
+            "draw_id",
+            "ls_id",
+            unique=True,
+            postgresql_where=text("label = 0"),
+        ),
+        {
+            "schema": "sampling",
+            "comment": "One object of a draw: a positive (lens) or a negative (pool galaxy). A trigger refuses "
+            "galaxies of another survey.",
+        },
+    )
+
+    member_id: Mapped[int] = mapped_column(
+        BigInteger, Identity(always=True), primary_key=True, comment="Key of the member"
+    )
+    draw_id: Mapped[int] = mapped_column(
+        ForeignKey("sampling.draw.draw_id", ondelete="CASCADE"), index=True, comment="The draw"
+    )
+    label: Mapped[int] = mapped_column(SmallInteger, comment="1 positive, 0 negative")
+    pool: Mapped[str] = mapped_column(comment="positive; N1 (deployment-like); N2 (hard confusers)")
+    lens_id: Mapped[int | None] = mapped_column(
+        BigInteger, ForeignKey("catalog.lens.lens_id"), index=True, comment="The lens; NULL for negatives"
+    )
+    tier: Mapped[str | None] = mapped_column(comment="Tier of the positive when drawn; NULL for negatives")
+    ls_id: Mapped[int | None] = mapped_column(
+        BigInteger,
+        ForeignKey("catalog.galaxy.ls_id"),
+        index=True,
+        comment="The galaxy; for a positive its Tractor match, NULL where it has none in the pool",
+    )
+    stratum_id: Mapped[int | None] = mapped_column(
+        ForeignKey("sampling.stratum.stratum_id"),
+        index=True,
+        comment="Its stratum; NULL for positives that match EXP, PSF or nothing",
+    )
+    category: Mapped[str | None] = mapped_column(comment="Kind of confuser (N2): ring, edge_on, large, blue_clumpy")
+    inclusion_probability: Mapped[float | None] = mapped_column(
+        comment="Probability that the draw takes this galaxy, by whichever pool; 1/it weights back to the survey"
+    )
+    weight: Mapped[float] = mapped_column(comment="Weight in the training loss: tier A 1.0, B 0.5, negatives 1.0")
+    ra: Mapped[float] = mapped_column(comment="Right ascension of the cutout's centre, degrees")
+    dec: Mapped[float] = mapped_column(comment="Declination of the cutout's centre, degrees")
+    healpix_128: Mapped[int] = mapped_column(comment="HEALPix cell, nside 128, NESTED, of ra and dec")
+
+
+class SplitScheme(Base):
+    """One rule that gives every cell of the sky a split."""
+
+    __tablename__ = "split_scheme"
+    __table_args__ = (
+        UniqueConstraint("name"),
+        CheckConstraint("train_below > 0 AND train_below < val_below AND val_below < 1", name="fractions_ordered"),
+        CheckConstraint("nside = 128", name="nside_is_the_cells"),
+        {
+            "schema": "sampling",
+            "comment": "One rule that splits the sky: u = first 4 bytes of SHA-256(cell_seed) / 2^32; "
+            "train u < train_below, val u < val_below, else test.",
+        },
+    )
+
+    scheme_id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True, comment="Key of the scheme")
+    name: Mapped[str] = mapped_column(comment="Its name, chosen by the user")
+    nside: Mapped[int] = mapped_column(comment="HEALPix nside of the cells (NESTED): 128")
+    seed: Mapped[int] = mapped_column(comment="Seed hashed with the cell number")
+    train_below: Mapped[float] = mapped_column(comment="Upper bound of u for train (0.70)")
+    val_below: Mapped[float] = mapped_column(comment="Upper bound of u for val (0.85); the rest is test")
+    guard_arcsec: Mapped[float] = mapped_column(
+        comment="A negative this near to a member of another split leaves the manifest, arcsec"
+    )
+    run_id: Mapped[int] = mapped_column(ForeignKey("provenance.run.run_id"), comment="The run that made it")
+
+
+class SplitCell(Base):
+    """The split of one cell: the only place where a split is assigned."""
+
+    __tablename__ = "split_cell"
+    __table_args__ = (
+        one_of("split", Split),
+        CheckConstraint("healpix_128 >= 0 AND healpix_128 < 196608", name="healpix_128_range"),
+        {
+            "schema": "sampling",
+            "comment": "The split of one HEALPix cell under one scheme; the primary key keeps a cell in one split.",
+        },
+    )
+
+    scheme_id: Mapped[int] = mapped_column(
+        ForeignKey("sampling.split_scheme.scheme_id", ondelete="CASCADE"),
+        primary_key=True,
+        comment="The scheme",
+    )
+    healpix_128: Mapped[int] = mapped_column(
+        primary_key=True, autoincrement=False, comment="HEALPix cell, nside 128, NESTED"
+    )
+    split: Mapped[str] = mapped_column(comment="train, val or test")
+
+
+class ClosePair(Base):
+    """Two members of a draw that are near each other on the sky."""
+
+    __tablename__ = "close_pair"
+    __table_args__ = (
+        CheckConstraint("member_id < other_member_id", name="ordered"),
+        CheckConstraint("separation_arcsec >= 0", name="separation_not_negative"),
+        {
+            "schema": "sampling",
+            "comment": "Two members of one draw within the guard distance; `stronglens splits assign` finds them. "
+            "Where their splits differ, the negatives among them leave the manifest.",
+        },
+    )
+
+    member_id: Mapped[int] = mapped_column(
+        ForeignKey("sampling.draw_member.member_id", ondelete="CASCADE"),
+        primary_key=True,
+        comment="The member with the smaller key",
+    )
+    other_member_id: Mapped[int] = mapped_column(
+        ForeignKey("sampling.draw_member.member_id", ondelete="CASCADE"),
+        primary_key=True,
+        index=True,
+        comment="The member with the larger key",
+    )
+    draw_id: Mapped[int] = mapped_column(
+        ForeignKey("sampling.draw.draw_id", ondelete="CASCADE"), index=True, comment="The draw of both"
+    )
+    separation_arcsec: Mapped[float] = mapped_column(comment="Great-circle distance, arcsec")
+
+
+class GuardDrop(Base):
+    """A negative that a scheme's guard keeps out of the manifest."""
+
+    __tablename__ = "guard_drop"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["member_id"], ["sampling.draw_member.member_id"], ondelete="CASCADE", name="fk_guard_drop_member"
+        ),
+        {
+            "schema": "sampling",
+            "comment": "A negative within the guard distance of a member of another split: out of the scheme's "
+            "manifest.",
+        },
+    )
+
+    scheme_id: Mapped[int] = mapped_column(
+        ForeignKey("sampling.split_scheme.scheme_id", ondelete="CASCADE"),
+        primary_key=True,
+        comment="The scheme",
+    )
+    member_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, comment="The negative left out")
+    nearest_member_id: Mapped[int] = mapped_column(BigInteger, comment="The nearest member of another split")
+    separation_arcsec: Mapped[float] = mapped_column(comment="Distance to it, arcsec")
+
+
+class SplitAssignment(Base):
+    """The guard of one scheme has gone over one draw: only then has the draw a manifest under the scheme."""
+
+    __tablename__ = "split_assignment"
+    __table_args__ = (
+        {
+            "schema": "sampling",
+            "comment": "A draw whose members a scheme has been assigned to and guarded; without this row the draw has "
+            "no manifest under the scheme.",
+        },
+    )
+
+    scheme_id: Mapped[int] = mapped_column(
+        ForeignKey("sampling.split_scheme.scheme_id", ondelete="CASCADE"), primary_key=True, comment="The scheme"
+    )
+    draw_id: Mapped[int] = mapped_column(
+        ForeignKey("sampling.draw.draw_id", ondelete="CASCADE"), primary_key=True, index=True, comment="The draw"
+    )
+    n_close_pairs: Mapped[int] = mapped_column(comment="Pairs of members within the guard distance")
+    n_guard_drops: Mapped[int] = mapped_column(comment="Negatives left out of the manifest")
+    run_id: Mapped[int] = mapped_column(ForeignKey("provenance.run.run_id"), comment="The run that guarded it")

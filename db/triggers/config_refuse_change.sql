@@ -1,0 +1,2 @@
+CREATE OR REPLACE TRIGGER config_refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON provenance.config
+FOR EACH STATEMENT EXECUTE FUNCTION provenance.refuse_change();

@@ -1,0 +1,47 @@
+-- Grain: one score of one model for one cutout of the model's draw.
+-- Inputs: training.score, training.model; imaging.cutout; sampling.draw_member, stratum, split_cell; catalog.lens, galaxy (by key).
+-- Units: score in [0, 1], not a probability as such; ra, dec in degrees; mag_* AB, not dereddened; psf in arcsec.
+-- Excludes: cutouts scored outside the model's draw.
+CREATE OR REPLACE VIEW results.scores AS
+SELECT
+    mo.model_id,
+    mo.name AS model_name,
+    mo.survey,
+    sc.cutout_id,
+    sc.score,
+    dm.label,
+    dm.pool,
+    dm.category,
+    dm.tier,
+    cell.split,
+    st.nobs_z_bin,
+    st.type AS stratum_type,
+    dm.inclusion_probability,
+    dm.lens_id,
+    l.name AS lens_name,
+    l.discovery,
+    dm.ls_id,
+    c.ra,
+    c.dec,
+    dm.healpix_128,
+    c.uri,
+    g.type,
+    CASE WHEN g.flux_g > 0 THEN 22.5 - 2.5 * log(g.flux_g::numeric)::double precision END AS mag_g_ab,
+    CASE WHEN g.flux_r > 0 THEN 22.5 - 2.5 * log(g.flux_r::numeric)::double precision END AS mag_r_ab,
+    CASE WHEN g.flux_z > 0 THEN 22.5 - 2.5 * log(g.flux_z::numeric)::double precision END AS mag_z_ab,
+    g.nobs_z,
+    g.psf_fwhm_r_arcsec,
+    g.psf_fwhm_z_arcsec,
+    CASE WHEN g.galdepth_z > 0 THEN 22.5 - 2.5 * log((5 / sqrt(g.galdepth_z))::numeric)::double precision END
+        AS galdepth_z_ab,
+    g.ebv_mag
+FROM training.score AS sc
+JOIN training.model AS mo ON mo.model_id = sc.model_id
+JOIN imaging.cutout AS c ON c.cutout_id = sc.cutout_id
+JOIN sampling.draw_member AS dm
+    ON dm.draw_id = mo.draw_id
+    AND ((dm.label = 1 AND dm.lens_id = c.lens_id) OR (dm.label = 0 AND dm.ls_id = c.ls_id))
+JOIN sampling.split_cell AS cell ON cell.scheme_id = mo.scheme_id AND cell.healpix_128 = dm.healpix_128
+LEFT JOIN sampling.stratum AS st ON st.stratum_id = dm.stratum_id
+LEFT JOIN catalog.lens AS l ON l.lens_id = dm.lens_id
+LEFT JOIN catalog.galaxy AS g ON g.ls_id = dm.ls_id;

@@ -1,0 +1,37 @@
+"""Errors that a user of training and scoring can cause.
+
+The tree::
+
+    TrainingError           anything else: a name that is taken, a model that another process trains
+    ├── ManifestError       the manifest is empty or lacks a class, or a file of it is missing or altered
+    ├── CheckpointError     a checkpoint or initial weights file is missing, corrupt or of another layout
+    ├── PreprocessingError  the preprocessing or the cutouts' layout is not the model's
+    ├── ModelNotFoundError  no trained model of that name or number
+    └── CollapsedError      the run collapsed: constant scores, no skill, or NaN
+"""
+
+from db.errors import StronglensError
+
+
+class TrainingError(StronglensError):
+    """Base of the errors of `training`."""
+
+
+class ManifestError(TrainingError):
+    """The manifest is empty or lacks a class, or one of its files is missing or altered."""
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint or a file of initial weights is missing, corrupt or of another layout."""
+
+
+class PreprocessingError(TrainingError):
+    """The preprocessing asked for, or the layout of the cutouts, is not the model's."""
+
+
+class ModelNotFoundError(TrainingError):
+    """No model of that name or number that can be used."""
+
+
+class CollapsedError(TrainingError):
+    """Training collapsed: constant scores, no skill on the validation split, or NaN."""
