@@ -140,16 +140,11 @@ def _print(connection: Connection, definition: Definition) -> str | None:
 
 
 def _view_comments(connection: Connection) -> list[str]:
-    found: dict[str, str | None] = dict(
-        connection.execute(
-            text(
-                "SELECT c.relname, obj_description(c.oid) FROM pg_class c WHERE c.relkind = 'v' "
-                "AND c.relnamespace = to_regnamespace('results')"
-            )
-        )
-        .tuples()
-        .all()
+    statement = text(
+        "SELECT c.relname, obj_description(c.oid) FROM pg_class c WHERE c.relkind = 'v' "
+        "AND c.relnamespace = to_regnamespace('results')"
     )
+    found = {str(name): comment for name, comment in connection.execute(statement)}
     return [
         f"comment of view results.{view.name} differs from its file's header"
         for view in views()

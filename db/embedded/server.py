@@ -108,6 +108,17 @@ class EmbeddedServer:
             if postmaster(here.data):
                 self._stop(here)
 
+    def remove(self) -> None:
+        """Stop the server and delete the cluster with all its databases."""
+        if not self.home.exists():
+            return
+        self.stop()
+        with self._locked():
+            here = self.places
+            for folder in (here.root, here.socket):
+                if folder.exists():
+                    shutil.rmtree(folder)
+
     def status(self) -> ServerStatus:
         """Say whether the cluster exists and runs; starts and waits for nothing."""
         self._make_home()

@@ -1,0 +1,219 @@
+"""The whole path on the mock sky, one stage after the other: what `stronglens demo` runs.
+
+Every stage is the one that its own command runs; nothing is passed between them but rows and files. A stage that fails
+leaves the earlier ones as they are, and the next run goes on from there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from sqlalchemy import Engine, Select, column, literal_column, select, table
+
+from analysis.evaluate import EvaluateConfig, evaluate_model
+from analysis.report import read_report, show
+from db.config import StageConfig, load_config
+from db.settings import CHECKOUT, settings
+
+Report = Callable[[int, int], None]
+
+RECIPES = CHECKOUT / "training" / "configs"
+
+
+class DemoConfig(StageConfig):
+    """Names and recipes of the demo; the sky, the draw and the splits take their defaults."""
+
+    sky: Path | None = None
+    """Folder of the mock sky; None: `mock` in STRONGLENS_HOME."""
+    sky_config: Path | None = None
+    draw: str = "demo"
+    scheme: str = "default"
+    cutout_version: str = "v1"
+    recipe: Path = RECIPES / "demo.yaml"
+    control_recipe: Path = RECIPES / "demo_shuffled.yaml"
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """How a stage shows its progress and what it says at its end."""
+
+    console: Console
+    title: str
+
+    @contextmanager
+    def running(self) -> Iterator[Callable[..., None]]:
+        """Show a bar while the stage runs; what is yielded takes (done, total) or (task, done, total)."""
+        columns = (TextColumn(f"{self.title:<16}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+        with Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True) as bars:
+            bar = bars.add_task("", total=None)
+
+            def report(*step: Any) -> None:
+                *names, done, total = step
+                bars.update(bar, description=names[0] if names else "", completed=done, total=total)
+
+            yield report
+
+
+def run_demo(engine: Engine, config: DemoConfig, console: Console) -> None:
+    """Run every stage and print what the database then says.
+
+    Raises
+    ------
+    StronglensError
+        As the stages do.
+    """
+    steps: list[tuple[str, Callable[[Engine, DemoConfig, Callable[..., None]], str]]] = [
+        ("catalogs", _catalogs),
+        ("mock sky", _sky),
+        ("sweeps", _sweeps),
+        ("match", _match),
+        ("draw", _draw),
+        ("splits", _splits),
+        ("cutouts", _cutouts),
+        ("validation", _validation),
+        ("training", _training),
+        ("control", _control),
+        ("scores", _scores),
+        ("evaluation", _evaluation),
+    ]
+    for title, stage in steps:
+        started = time.monotonic()
+        with _Stage(console, title).running() as report:
+            said = stage(engine, config, report)
+        console.print(f"[bold]{title:<12}[/] {time.monotonic() - started:6.1f} s  {said}", highlight=False)
+    show_results(engine, config, console)
+
+
+def _catalogs(engine: Engine, _config: DemoConfig, _report: Callable[..., None]) -> str:
+    from etl.catalogs.load import load_lenscat
+
+    done = load_lenscat(engine)
+    return (
+        f"{done.n_ledger_rows:,} catalog rows, {done.n_tier_a + done.n_tier_b:,} positives = "
+        f"{done.n_tier_a:,} A + {done.n_tier_b:,} B"
+    )
+
+
+def _sky_folder(config: DemoConfig) -> Path:
+    return config.sky or settings().home / "mock"
+
+
+def _sky(engine: Engine, config: DemoConfig, report: Callable[..., None]) -> str:
+    from etl.mock.candidates import read_candidates
+    from etl.mock.config import SkyConfig
+    from etl.mock.sky import render_sky
+
+    sky = render_sky(
+        read_candidates(engine), _sky_folder(config), load_config(SkyConfig, config.sky_config), progress=report
+    )
+    return f"{sky.n_patches:,} patches, {sky.n_tier_a:,} A + {sky.n_tier_b:,} B candidates, {sky.n_rows:,} sources"
+
+
+def _sweeps(engine: Engine, config: DemoConfig, report: Callable[..., None]) -> str:
+    from etl.errors import SweepFileError
+    from etl.sweeps.config import SweepLoadConfig
+    from etl.sweeps.load import LoadOptions, load_sweeps
+    from etl.sweeps.source import find_sources
+
+    sources = find_sources([str(_sky_folder(config) / "sweep")], settings().s3_endpoint_url)
+    done = load_sweeps(engine, sources, SweepLoadConfig(), LoadOptions(on_progress=report))
+    refused = done.with_status("refused")
+    if refused:
+        raise SweepFileError(f"{refused[0].name}: {refused[0].reason} ({len(refused)} files refused)")
+    return f"{len(done.with_status('loaded')):,} files loaded, {len(done.with_status('skipped')):,} were there"
+
+
+def _match(engine: Engine, _config: DemoConfig, _report: Callable[..., None]) -> str:
+    from etl.match import MatchConfig, match_lenses
+
+    mock = next(done for done in match_lenses(engine, MatchConfig()) if done.survey == "mock")
+    return f"{mock.n_positives_matched:,} positives matched, {mock.n_neighbours:,} galaxies near a known lens"
+
+
+def _draw(engine: Engine, config: DemoConfig, _report: Callable[..., None]) -> str:
+    from etl.draw import DrawConfig, draw_negatives
+
+    done = draw_negatives(engine, DrawConfig(name=config.draw, survey="mock"))
+    return ", ".join(f"{n:,} {pool}" for pool, n in sorted(done.n_by_pool.items()))
+
+
+def _splits(engine: Engine, config: DemoConfig, _report: Callable[..., None]) -> str:
+    from etl.splits import SplitConfig, assign_splits
+
+    done = assign_splits(engine, SplitConfig(name=config.scheme))
+    members = ", ".join(f"{split} {done.members.get(split, 0):,}" for split in ("train", "val", "test"))
+    return f"{members}; {done.n_guard_drops:,} left out by the guard, {done.n_leaks} leaks"
+
+
+def _cutouts(engine: Engine, config: DemoConfig, report: Callable[..., None]) -> str:
+    raise NotImplementedError
+
+
+def _validation(engine: Engine, config: DemoConfig, report: Callable[..., None]) -> str:
+    raise NotImplementedError
+
+
+def _train(engine: Engine, recipe: Path, config: DemoConfig, report: Callable[..., None]) -> str:
+    from training.config import TrainConfig
+    from training.train import train_model
+
+    done = train_model(engine, load_config(TrainConfig, recipe, draw=config.draw, scheme=config.scheme), report)
+    if done.was_there:
+        return f"model {done.name} was there, best epoch {done.best_epoch}"
+    best = next(epoch for epoch in done.epochs if epoch.epoch == done.best_epoch)
+    n_images = sum(epoch.n_images for epoch in done.epochs)
+    return f"model {done.name}: {n_images:,} image-steps, best epoch {best.epoch}, val AUC {best.val_auc:.3f}"
+
+
+def _training(engine: Engine, config: DemoConfig, report: Callable[..., None]) -> str:
+    return _train(engine, config.recipe, config, report)
+
+
+def _control(engine: Engine, config: DemoConfig, report: Callable[..., None]) -> str:
+    return _train(engine, config.control_recipe, config, report)
+
+
+def _model_names(config: DemoConfig) -> tuple[str, str]:
+    from training.config import TrainConfig
+
+    return load_config(TrainConfig, config.recipe).name, load_config(TrainConfig, config.control_recipe).name
+
+
+def _scores(engine: Engine, config: DemoConfig, report: Callable[..., None]) -> str:
+    from training.score import score_model
+
+    done = [score_model(engine, name, progress=report) for name in _model_names(config)]
+    return f"{sum(part.n_scored for part in done):,} written, {sum(part.n_already for part in done):,} were there"
+
+
+def _evaluation(engine: Engine, config: DemoConfig, _report: Callable[..., None]) -> str:
+    done = [evaluate_model(engine, name, EvaluateConfig(purpose="demo")) for name in _model_names(config)]
+    return ", ".join(f"{part.model_name} {'evaluated' if part.was_evaluated else 'was evaluated'}" for part in done)
+
+
+def show_results(engine: Engine, config: DemoConfig, console: Console) -> None:
+    """Print the rows of every stage and the results of the model, all from the public views."""
+    with engine.connect() as connection:
+        source = table("stage_counts", column("position"), column("stage"), column("survey"), schema="results")
+        ordered: Select[Any] = select(literal_column("*")).select_from(source)
+        counts = connection.execute(ordered.order_by(source.c.position, source.c.stage)).mappings().all()
+    grid = Table(title="rows of every stage (results.stage_counts)", title_justify="left")
+    for name in ("stage", "survey", "rows"):
+        grid.add_column(name, justify="right" if name == "rows" else "left")
+    for row in counts:
+        grid.add_row(row["stage"], row["survey"] or "", f"{row['n']:,}")
+    console.print()
+    console.print(grid)
+    show(read_report(engine, _model_names(config)[0]), console)
+    console.print("[bold]Mock sky:[/] a stand-in survey; no number here says anything about DR10.")
+    console.print(
+        "Open the dashboard with [bold]make dashboard[/] (or `.venv/bin/stronglens dashboard`).", highlight=False
+    )

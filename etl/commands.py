@@ -1,0 +1,82 @@
+"""Commands of the stages from catalogs to validated cutouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from etl.catalogs import commands as catalogs
+from etl.cutouts import commands as cutouts
+from etl.mock import commands as mock
+from etl.sweeps import commands as sweeps
+
+splits = typer.Typer(help="The sky's split into train, val and test.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the stages in the order in which they run."""
+    catalogs.register(app)
+    mock.register(app)
+    sweeps.register(app)
+    app.command("match")(match)
+    app.command("draw")(draw)
+    app.add_typer(splits, name="splits")
+    cutouts.register(app)
+
+
+def match() -> None:
+    """Match every known lens to its Tractor source, and list the galaxies too near one. Repeatable."""
+    from db.engine import open_engine
+    from etl.match import MatchConfig, match_lenses
+
+    for result in match_lenses(open_engine(), MatchConfig()):
+        typer.echo(
+            f"{result.survey}: {result.n_matched:,} of {result.n_lenses:,} known lenses matched within 5 arcsec, "
+            f"{result.n_positives_matched:,} of them positives; {result.n_neighbours:,} galaxies lie within 11 arcsec "
+            f"of a known lens ({result.n_new_neighbours:,} new)"
+        )
+
+
+def draw(
+    config: Annotated[Path | None, typer.Option(help="YAML file with the rules of the draw.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the draw [default].")] = None,
+    survey: Annotated[str | None, typer.Option(help="dr10 or mock [the one that is loaded].")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the draw [42].")] = None,
+) -> None:
+    """Draw stratified negatives, 100 for each matched positive. The same draw again changes nothing."""
+    from db.config import load_config
+    from db.engine import open_engine
+    from etl.draw import DrawConfig, draw_negatives
+
+    rules = load_config(DrawConfig, config, name=name, survey=survey, seed=seed)
+    result = draw_negatives(open_engine(), rules)
+    pools = ", ".join(f"{n:,} {pool}" for pool, n in sorted(result.n_by_pool.items()))
+    typer.echo(f"draw {result.name} of survey {result.survey}: {pools}" + ("" if result.is_new else " (already drawn)"))
+    typer.echo(
+        f"{result.n_positives_without_stratum:,} positives have no stratum; shortfall: N1 {result.shortfall_n1:,}, "
+        f"N2 {result.shortfall_n2:,} (see results.strata)"
+    )
+
+
+@splits.callback()
+def _splits() -> None:
+    """Split the sky by cells."""
+
+
+@splits.command("assign")
+def assign(
+    config: Annotated[Path | None, typer.Option(help="YAML file with the rule.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the scheme [default].")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the rule [42].")] = None,
+) -> None:
+    """Give every cell of the sky its split, guard every draw, and check for leaks. Repeatable."""
+    from db.config import load_config
+    from db.engine import open_engine
+    from etl.splits import SplitConfig, assign_splits
+
+    result = assign_splits(open_engine(), load_config(SplitConfig, config, name=name, seed=seed))
+    for kind, counts in (("cells", result.cells), ("members", result.members)):
+        typer.echo(f"{kind}: " + ", ".join(f"{split} {counts.get(split, 0):,}" for split in ("train", "val", "test")))
+    typer.echo(f"{result.n_guard_drops:,} negatives left out by the guard; split_leakage: {result.n_leaks}")
