@@ -1,4 +1,4 @@
-"""Area under the ROC curve, with ties, weights, and a bootstrap by sky cell."""
+"""Area under the ROC curve of a model's scores, with a bootstrap by sky cell."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from etl.validation.auc import auc, cell_weights
 
 
 @dataclass(frozen=True)
@@ -19,43 +19,10 @@ class AucInterval:
     hi: float
 
 
-def weighted_auc(scores: FloatArray, labels: NDArray[np.int_], weights: FloatArray) -> FloatArray:
-    """Return the AUC of each row of weights: P(positive outscores negative), ties counted half.
-
-    Parameters
-    ----------
-    scores, labels
-        Shape (n,); labels are 0 or 1.
-    weights
-        Shape (m, n), not negative: one row for each AUC wanted.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (m,); NaN where a class has no weight. Mann & Whitney (1947).
-    """
-    order = np.argsort(scores, kind="stable")
-    ranked = weights[:, order]
-    is_positive = labels[order] == 1
-    _, starts = np.unique(scores[order], return_index=True)
-    positives = np.add.reduceat(np.where(is_positive, ranked, 0.0), starts, axis=1)
-    negatives = np.add.reduceat(np.where(is_positive, 0.0, ranked), starts, axis=1)
-    below = np.cumsum(negatives, axis=1) - negatives
-    wins = (positives * (below + negatives / 2)).sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        area: FloatArray = wins / (positives.sum(axis=1) * negatives.sum(axis=1))
-    return area
-
-
-def auc(scores: FloatArray, labels: NDArray[np.int_]) -> float:
-    """Return the AUC of one sample; NaN where a class is absent."""
-    return float(weighted_auc(scores, labels, np.ones((1, len(scores))))[0])
-
-
 def auc_by_cell(
-    scores: FloatArray,
-    labels: NDArray[np.int_],
-    cells: NDArray[np.int_],
+    scores: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    cells: NDArray[np.int64],
     *,
     n_replicates: int = 1000,
     seed: int = 0,
@@ -63,14 +30,16 @@ def auc_by_cell(
     """Return the AUC with a percentile bootstrap that resamples sky cells, not objects.
 
     Objects of one cell share conditions and neighbours; resampling them one by one would make the interval too narrow.
+
+    Parameters
+    ----------
+    scores, labels, cells
+        Shape (n,): score, class (0 or 1) and HEALPix cell of each object; both classes must be there.
     """
-    _, cell_of = np.unique(cells, return_inverse=True)
-    n_cells = int(cell_of.max()) + 1
-    rng = np.random.default_rng(seed)
-    counts = rng.multinomial(n_cells, np.full(n_cells, 1 / n_cells), size=n_replicates).astype(float)
-    replicates = np.concatenate(
-        [weighted_auc(scores, labels, part[:, cell_of]) for part in np.array_split(counts, max(1, n_replicates // 100))]
-    )
-    value = auc(scores, labels)
+    is_positive = labels == 1
+    value = float(auc(scores, is_positive, np.ones((1, len(scores))))[0])
+    weights = cell_weights(cells, n_replicates, seed)
+    parts = np.array_split(weights, max(1, weights.size // 4_000_000))
+    replicates = np.concatenate([auc(scores, is_positive, part) for part in parts])
     lo, hi = np.nanquantile(replicates, [0.025, 0.975])
     return AucInterval(value, min(float(lo), value), max(float(hi), value))

@@ -22,6 +22,8 @@ from analysis.evaluate import EvaluateConfig, evaluate_model
 from analysis.report import read_report, show
 from db.config import StageConfig, load_config
 from db.settings import CHECKOUT, settings
+from etl.cutouts.make import StoreAddress
+from training.config import TrainConfig
 
 Report = Callable[[int, int], None]
 
@@ -34,11 +36,12 @@ class DemoConfig(StageConfig):
     sky: Path | None = None
     """Folder of the mock sky; None: `mock` in STRONGLENS_HOME."""
     sky_config: Path | None = None
-    draw: str = "demo"
+    draw: str = "default"
     scheme: str = "default"
     cutout_version: str = "v1"
     recipe: Path = RECIPES / "demo.yaml"
-    control_recipe: Path = RECIPES / "demo_shuffled.yaml"
+    control_epochs: int = 2
+    """Epochs of the control, the same recipe trained on shuffled labels."""
 
 
 @dataclass(frozen=True)
@@ -153,19 +156,45 @@ def _splits(engine: Engine, config: DemoConfig, _report: Callable[..., None]) ->
     return f"{members}; {done.n_guard_drops:,} left out by the guard, {done.n_leaks} leaks"
 
 
+def _address() -> StoreAddress:
+    return StoreAddress(settings().store, settings().s3_endpoint_url)
+
+
 def _cutouts(engine: Engine, config: DemoConfig, report: Callable[..., None]) -> str:
-    raise NotImplementedError
+    from etl.cutouts.make import CutoutConfig, make_cutouts
+    from etl.errors import CoaddError
+
+    stage = CutoutConfig(draw=config.draw, coadds=str(_sky_folder(config)), version=config.cutout_version)
+    done = make_cutouts(engine, stage, _address(), report)
+    if done.failed:
+        raise CoaddError(f"{done.failed[0]} ({len(done.failed)} bricks failed)")
+    made = ", ".join(f"{n:,} {status}" for status, n in done.n_by_status.items())
+    return f"{done.n_targets:,} members, {done.n_present:,} had theirs; made now: {made}"
 
 
 def _validation(engine: Engine, config: DemoConfig, report: Callable[..., None]) -> str:
-    raise NotImplementedError
+    from etl.validation.validate import ValidationConfig, validate_cutouts
+
+    stage = ValidationConfig(draw=config.draw, version=config.cutout_version)
+    done = validate_cutouts(engine, stage, _address(), report)
+    failed = [gate.rule for gate in done.gates if not gate.is_passed]
+    return f"{done.verdict}" + (f": {', '.join(failed)} (see results.shortcut_audit)" if failed else "")
 
 
-def _train(engine: Engine, recipe: Path, config: DemoConfig, report: Callable[..., None]) -> str:
-    from training.config import TrainConfig
+def _recipe(config: DemoConfig) -> TrainConfig:
+    return load_config(TrainConfig, config.recipe, draw=config.draw, scheme=config.scheme)
+
+
+def _control_recipe(config: DemoConfig) -> TrainConfig:
+    """The same recipe, shorter, on labels that say nothing."""
+    overrides = {"name": f"{_recipe(config).name}-shuffled", "shuffle_labels": True, "epochs": config.control_epochs}
+    return load_config(TrainConfig, config.recipe, draw=config.draw, scheme=config.scheme, **overrides)
+
+
+def _train(engine: Engine, recipe: TrainConfig, report: Callable[..., None]) -> str:
     from training.train import train_model
 
-    done = train_model(engine, load_config(TrainConfig, recipe, draw=config.draw, scheme=config.scheme), report)
+    done = train_model(engine, recipe, report)
     if done.was_there:
         return f"model {done.name} was there, best epoch {done.best_epoch}"
     best = next(epoch for epoch in done.epochs if epoch.epoch == done.best_epoch)
@@ -174,17 +203,15 @@ def _train(engine: Engine, recipe: Path, config: DemoConfig, report: Callable[..
 
 
 def _training(engine: Engine, config: DemoConfig, report: Callable[..., None]) -> str:
-    return _train(engine, config.recipe, config, report)
+    return _train(engine, _recipe(config), report)
 
 
 def _control(engine: Engine, config: DemoConfig, report: Callable[..., None]) -> str:
-    return _train(engine, config.control_recipe, config, report)
+    return _train(engine, _control_recipe(config), report)
 
 
 def _model_names(config: DemoConfig) -> tuple[str, str]:
-    from training.config import TrainConfig
-
-    return load_config(TrainConfig, config.recipe).name, load_config(TrainConfig, config.control_recipe).name
+    return _recipe(config).name, _control_recipe(config).name
 
 
 def _scores(engine: Engine, config: DemoConfig, report: Callable[..., None]) -> str:

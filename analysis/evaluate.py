@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from sqlalchemy import Connection, Engine, delete, func, insert, select
@@ -16,8 +16,9 @@ from db.config import StageConfig
 from db.models import Split
 from db.models.evaluation import Metric, OperatingPoint, Tally, TestAccess
 from db.models.provenance import Run
-from db.models.training import Score
+from db.models.training import Model, Score
 from db.provenance import recorded_run
+from training.control import control_manifest
 from training.registry import find_model
 
 INTERVAL_METHOD = "bootstrap by sky cell"
@@ -61,13 +62,25 @@ def evaluate_model(engine: Engine, model: str, config: EvaluateConfig, *, again:
         engine.begin() as connection,
     ):
         objects = read_scores(connection, found.model_id, found.name)
+        if found.is_label_shuffled:
+            objects = _with_dealt_labels(engine, found, objects)
         _refuse_incomplete(objects, found.name)
         connection.execute(
             insert(TestAccess).values(model_id=found.model_id, run_id=run.run_id, purpose=config.purpose)
         )
-        _replace_operating_points(connection, found.model_id, objects, config)
+        if not found.is_label_shuffled:
+            _replace_operating_points(connection, found.model_id, objects, config)
         _replace_metrics(connection, found.model_id, objects, config)
         return EvaluationSummary(found.model_id, found.name, True, _n_accesses(connection, found.model_id))
+
+
+def _with_dealt_labels(engine: Engine, control: Model, objects: ScoredObjects) -> ScoredObjects:
+    """Give a control's objects the labels that it was dealt: against these, not the true ones, its AUC must be 0.5."""
+    dealt = control_manifest(engine, control)
+    order = np.searchsorted(dealt.cutout_id, objects.cutout_id)
+    known = np.isin(objects.cutout_id, dealt.cutout_id)
+    here = objects.where(known)
+    return replace(here, label=dealt.label[order[known]].astype(np.int64), tier=np.full(len(here.label), ""))
 
 
 def _is_current(connection: Connection, model_id: int) -> bool:

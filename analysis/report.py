@@ -41,7 +41,7 @@ def read_report(engine: Engine, model: str) -> Report:
     with engine.connect() as connection:
         rows = {view: _rows(connection, view, found.model_id) for view in VIEWS}
         rows["shuffled_controls"] = _shuffled_controls(connection)
-    if not rows["threshold_table"]:
+    if not rows["model_metrics"]:
         raise NoScoresError(f"model {found.name} was not evaluated: run `stronglens evaluate {found.name}` first")
     return Report(found.name, rows)
 

@@ -10,6 +10,7 @@ import healpy
 import numpy as np
 import pyarrow as pa
 from sqlalchemy import Connection, Engine, Select, column, func, insert, literal, select, table, union_all
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.orm import aliased
 
@@ -190,7 +191,7 @@ def _drops(scheme_id: int, draw_id: int, guard_arcsec: float) -> Select[Any]:
     own, other = aliased(SplitCell, name="own"), aliased(SplitCell, name="other")
     return (
         select(literal(scheme_id), member.member_id, both.c.partner_id, both.c.separation_arcsec)
-        .distinct(member.member_id)
+        .ext(distinct_on(member.member_id))
         .select_from(both)
         .join(member, member.member_id == both.c.member_id)
         .join(partner, partner.member_id == both.c.partner_id)

@@ -1,7 +1,7 @@
 -- One pass over the pool: who is eligible, of which kind, and with which keys.
--- Magnitude cuts are not dereddened: z < mag_z_max means flux_z > :flux_z_min. Ellipticity is Tractor's (1 - q) / (1 + q).
+-- Magnitude cuts are not dereddened: z < mag_z_max means flux_z > flux_z_min. Ellipticity is Tractor's (1 - q) / (1 + q).
 -- An EXP galaxy is eligible only as a confuser; it stands in the stratum of its nobs bin that its key falls into, the types
--- sharing [0, 1) in proportion to their positives (:share_*), so that EXP confusers fill the nobs bin evenly.
+-- sharing [0, 1) in proportion to their positives (share_lo, share_hi), so that EXP confusers fill the nobs bin evenly.
 INSERT INTO draw_eligible (ls_id, nobs_z_bin, type, is_exp, category, ra, dec, healpix_128, key_n1, key_n2)
 WITH
     suited AS (

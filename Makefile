@@ -1,0 +1,34 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dashboard test check format clean
+SHELL := /bin/bash
+PYTHON_FILES := stronglens.py db etl training analysis dashboard migrations tests
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
+
+setup: ## Install what is missing: system packages, .venv, Python packages
+	@./setup.sh
+
+demo: setup ## The whole path on the mock sky, from catalogs to results
+	@.venv/bin/stronglens demo
+
+dashboard: setup ## Open the dashboard on what is in the database
+	@.venv/bin/stronglens dashboard
+
+test: ## Run the tests
+	@./setup.sh --browser
+	@.venv/bin/pytest
+
+check: setup ## Format, lint, types, and drift between models and migrations
+	@.venv/bin/ruff format --check $(PYTHON_FILES)
+	@.venv/bin/ruff check $(PYTHON_FILES)
+	@.venv/bin/mypy
+	@.venv/bin/python -m db.drift
+
+format: setup ## Rewrite the code in the house format
+	@.venv/bin/ruff format $(PYTHON_FILES)
+	@.venv/bin/ruff check --fix $(PYTHON_FILES)
+
+clean: ## Remove caches and build outputs; the database and the store stay
+	@rm -rf build *.egg-info .mypy_cache .ruff_cache .pytest_cache spark-warehouse metastore_db derby.log
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,162 @@
+"""``catalog.sweep_file``: which sweep files are in the pool, and why others are not."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as insert_or
+from sqlalchemy.orm import Session
+
+from db.models.base import Survey
+from db.models.catalog import Brick, Galaxy, SweepFile
+from etl.errors import SweepFileError
+from etl.survey import DATA_RELEASE
+from etl.sweeps.select import RowCounts
+from etl.sweeps.source import SweepSource, sha256_of
+
+
+def already_loaded(engine: Engine, sources: Sequence[SweepSource], *, verify: bool = False) -> set[str]:
+    """Return the names of the files that are in the pool with the content they have now.
+
+    Name and size decide. A file that changed since it was loaded is hashed; with `verify` every one is.
+    """
+    statement = select(SweepFile.name, SweepFile.n_bytes, SweepFile.sha256, SweepFile.loaded_at).where(
+        SweepFile.status == "loaded"
+    )
+    with engine.connect() as connection:
+        rows = connection.execute(statement).all()
+    loaded: dict[tuple[str, int], list[Row[str, int, str | None, dt.datetime]]] = {}
+    for row in rows:
+        loaded.setdefault((row.name, row.n_bytes), []).append(row)
+    same: set[str] = set()
+    for source in sources:
+        before = loaded.get((source.name, source.n_bytes), [])
+        is_older = any(source.modified_at <= row.loaded_at for row in before)
+        if (is_older and not verify) or (before and sha256_of(source) in {row.sha256 for row in before}):
+            same.add(source.name)
+    return same
+
+
+def lock_file(connection: Connection, survey: str, name: str) -> None:
+    """Wait until no other transaction loads a file of this name; released when the transaction ends."""
+    digest = hashlib.sha256(f"catalog.sweep_file {survey} {name}".encode()).digest()
+    key = int.from_bytes(digest[:8], "big", signed=True)
+    connection.execute(select(func.pg_advisory_xact_lock(key)))
+
+
+def loaded_before(connection: Connection, survey: str, name: str) -> Row[int, str | None] | None:
+    """Return size and SHA-256 of the loaded file of this name, if there is one."""
+    statement = select(SweepFile.n_bytes, SweepFile.sha256).where(_is_file(survey, name), SweepFile.status == "loaded")
+    return connection.execute(statement).one_or_none()
+
+
+def open_entry(connection: Connection, source: SweepSource, survey: str, run_id: int) -> int:
+    """Start the row of a file that is being loaded, in place of an earlier refusal; return its key."""
+    forgotten = and_(
+        SweepFile.status == "refused",
+        or_(_is_file(survey, source.name), SweepFile.uri == source.uri),
+    )
+    connection.execute(delete(SweepFile).where(forgotten))
+    statement = insert(SweepFile).values(**_entry(source, survey, run_id), status="loaded")
+    return int(connection.execute(statement.returning(SweepFile.sweep_file_id)).scalar_one())
+
+
+def close_entry(connection: Connection, sweep_file_id: int, counts: RowCounts, sha256: str) -> None:
+    """Fill in what became of a file's rows."""
+    statement = update(SweepFile).where(SweepFile.sweep_file_id == sweep_file_id)
+    connection.execute(
+        statement.values(
+            n_read=counts.n_read,
+            n_kept=counts.n_kept,
+            n_not_selected=counts.n_not_selected,
+            n_quarantined=counts.n_bad,
+            sha256=sha256,
+            loaded_at=func.clock_timestamp(),
+        )
+    )
+
+
+def record_refusal(engine: Engine, source: SweepSource, survey: str | None, reason: str, run_id: int) -> None:
+    """Remember why a file was refused; a file of that name that is loaded keeps its row.
+
+    A file whose survey could not be told is filed under the survey's own rows.
+    """
+    survey = survey or Survey.DR10.value
+    entry = _entry(source, survey, run_id) | {"status": "refused", "error": reason}
+    with engine.begin() as connection:
+        lock_file(connection, survey, source.name)
+        connection.execute(delete(SweepFile).where(SweepFile.status == "refused", SweepFile.uri == source.uri))
+        statement = insert_or(SweepFile).values(**entry)
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=[SweepFile.survey, SweepFile.data_release, SweepFile.name],
+                set_=entry | {"loaded_at": func.clock_timestamp()},
+                where=SweepFile.status == "refused",
+            )
+        )
+
+
+def name_bricks(connection: Connection, survey: str, bricks: dict[int, str]) -> None:
+    """Add the names of bricks that are not known yet.
+
+    Raises
+    ------
+    SweepFileError
+        When a brick is known by another name, or a name by another number.
+    """
+    if not bricks:
+        return
+    values = [
+        {"survey": survey, "data_release": DATA_RELEASE, "brickid": brickid, "brickname": name}
+        for brickid, name in sorted(bricks.items())
+    ]
+    connection.execute(insert_or(Brick).on_conflict_do_nothing(), values)
+    statement = select(Brick.brickid, Brick.brickname).where(
+        Brick.survey == survey, Brick.data_release == DATA_RELEASE, Brick.brickid.in_(bricks)
+    )
+    known = {row.brickid: row.brickname for row in connection.execute(statement)}
+    for brickid, name in sorted(bricks.items()):
+        if known.get(brickid) != name:
+            other = f"is {known[brickid]}" if brickid in known else "has another number"
+            raise SweepFileError(f"names brick {brickid} {name}, which {other} in the catalog")
+
+
+def owner_of(engine: Engine, key: int) -> str | None:
+    """Return the name of the file that a source came from."""
+    statement = (
+        select(SweepFile.name).join(Galaxy, Galaxy.sweep_file_id == SweepFile.sweep_file_id).where(Galaxy.ls_id == key)
+    )
+    with engine.connect() as connection:
+        return connection.scalar(statement)
+
+
+def ledger_rows(engine: Engine) -> list[SweepFile]:
+    """Return the ledger, by survey and name."""
+    statement = select(SweepFile).order_by(SweepFile.survey, SweepFile.data_release, SweepFile.name)
+    with Session(engine, expire_on_commit=False) as session:
+        return list(session.scalars(statement))
+
+
+def _is_file(survey: str, name: str) -> ColumnElement[bool]:
+    return and_(SweepFile.survey == survey, SweepFile.data_release == DATA_RELEASE, SweepFile.name == name)
+
+
+def _entry(source: SweepSource, survey: str, run_id: int) -> dict[str, Any]:
+    """Return a row without counts yet."""
+    return {
+        "survey": survey,
+        "data_release": DATA_RELEASE,
+        "name": source.name,
+        "uri": source.uri,
+        "n_bytes": source.n_bytes,
+        "sha256": None,
+        "n_read": 0,
+        "n_kept": 0,
+        "n_not_selected": 0,
+        "n_quarantined": 0,
+        "run_id": run_id,
+    }

@@ -1,0 +1,52 @@
+"""`stronglens sweeps` as a user types it, with a Spark of its own."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine import URL
+
+RunCli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_load_says_what_it_did_quietly_and_status_repeats_it(
+    database_url: URL, run_cli: RunCli, sweep_files: Any, tmp_path: Path
+) -> None:
+    sweep = sweep_files.make(3000)
+    sweep["RA"][5], sweep["TYPE"][5], sweep["FLUX_Z"][5] = 360, b"SER", 50
+    path = sweep_files.write(tmp_path / "sweep-000m005-005p000.fits", sweep)
+    n_kept = sweep_files.is_pool_galaxy(path).sum() - 1
+    (tmp_path / "sweep-005m005-010p000.fits").write_bytes(b"broken")
+    done = run_cli("sweeps", "load", str(tmp_path), "--quarantine-rows", "1")
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        "1 loaded, 0 skipped, 1 refused of 2 sweep files",
+        f"3000 rows read, {n_kept} kept, 1 quarantined",
+    ]
+    assert "refused: sweep-005m005-010p000.fits: is not a FITS file" in done.stderr
+    assert "quarantined row 5" in " ".join(done.stderr.split())
+    for noise in ("WARN ", "log4j", "Setting default log level", "Traceback"):
+        assert noise not in done.stderr
+    (tmp_path / "sweep-005m005-010p000.fits").unlink()
+    again = run_cli("sweeps", "load", str(tmp_path))
+    assert (again.returncode, again.stdout.splitlines()[0]) == (0, "0 loaded, 1 skipped, 0 refused of 1 sweep files")
+    status = run_cli("sweeps", "status")
+    _, loaded, refused = status.stdout.splitlines()
+    assert loaded.split()[:5] == ["dr10", path.name, "loaded", "3000", str(n_kept)]
+    assert refused.endswith("is not a FITS file")
+
+
+def test_mistakes_are_one_line(database_url: URL, run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "load.yaml").write_text("mag_z: 20\n")
+    for arguments, expected in (
+        (["sweeps", "load", str(tmp_path / "nowhere")], "no sweep file there"),
+        (["sweeps", "load", str(tmp_path), "--config", str(tmp_path / "load.yaml")], "unknown key 'mag_z'"),
+    ):
+        done = run_cli(*arguments)
+        assert done.returncode == 1
+        assert done.stdout == ""
+        assert len(done.stderr.splitlines()) == 1
+        assert expected in done.stderr

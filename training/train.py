@@ -1,0 +1,148 @@
+"""The stage `stronglens train`: a recipe and a manifest become a model."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import torch
+from sqlalchemy import Engine
+
+from db.models import Split
+from db.models.training import Model
+from db.provenance import canonical_config, recorded_run
+from db.settings import settings
+from etl.storage import Store, open_store
+from training import registry
+from training.checkpoint import Checkpoint
+from training.config import TrainConfig
+from training.control import deal_labels
+from training.dataset import load_images
+from training.errors import CheckpointError, PreprocessingError, TrainingError
+from training.fit import EpochResult, Fitted, Part, fit
+from training.lock import only_one
+from training.manifest import Manifest, named_manifest
+from training.model import choose_device, n_parameters, seeded_network
+from training.progress import Progress, silent
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What became of a training; no epochs when the model was there already."""
+
+    model_id: int
+    name: str
+    n_train: int
+    n_val: int
+    best_epoch: int
+    epochs: tuple[EpochResult, ...]
+    was_there: bool
+
+
+def train_model(engine: Engine, recipe: TrainConfig, progress: Progress = silent) -> TrainResult:
+    """Train the model of a recipe, unless it is there.
+
+    An unfinished or failed model of the recipe's name is replaced. A finished one is kept: the same recipe and manifest
+    change nothing, any other are refused.
+
+    Raises
+    ------
+    MissingInputError, ManifestError, PreprocessingError
+        When the manifest cannot be trained on.
+    TrainingError
+        When the name is taken, or another process trains this model.
+    CollapsedError
+        When training collapses; the model's row then says so.
+    """
+    manifest = named_manifest(engine, recipe.draw, recipe.scheme, recipe.cutout_version)
+    manifest.require_both_classes(Split.TRAIN, Split.VAL)
+    manifest.require_layout(recipe.preprocessing)
+    environment = settings()
+    store = open_store(environment.store, environment.s3_endpoint_url)
+    with only_one(engine, f"model {recipe.name!r}"):
+        there = _finished(engine, recipe, manifest, store)
+        if there is not None:
+            return _was_there(there)
+        device = choose_device(recipe.device)
+        network = seeded_network(recipe.architecture, recipe.seed, recipe.initial_weights)
+        with recorded_run(engine, command="train", config=recipe) as run:
+            model_id = registry.begin_model(engine, run, recipe, manifest, parameters=n_parameters(network))
+            epochs: list[EpochResult] = []
+
+            def record(result: EpochResult) -> None:
+                registry.add_epoch(engine, model_id, result)
+                epochs.append(result)
+                _log.info("%s: epoch %d, validation AUC %.4f", recipe.name, result.epoch, result.val_auc)
+
+            try:
+                taught = deal_labels(manifest, recipe.seed) if recipe.shuffle_labels else manifest
+                parts = (
+                    _part(taught.part(Split.TRAIN), recipe, store, progress),
+                    _part(taught.part(Split.VAL), recipe, store, progress),
+                )
+                fitted = fit(network.to(device), parts, recipe, record, progress)
+                registry.succeed(engine, model_id, run.run_id, _checkpoint(recipe, manifest, fitted), store)
+            except BaseException as exc:
+                registry.fail(engine, model_id, exc)
+                raise
+    return TrainResult(
+        model_id=model_id,
+        name=recipe.name,
+        n_train=len(parts[0].labels),
+        n_val=len(parts[1].labels),
+        best_epoch=fitted.best.epoch,
+        epochs=tuple(epochs),
+        was_there=False,
+    )
+
+
+def _finished(engine: Engine, recipe: TrainConfig, manifest: Manifest, store: Store) -> Model | None:
+    """The usable model of this very recipe and manifest; None when it is to be trained."""
+    model = registry.named_model(engine, recipe.name)
+    if model is None or model.status != "succeeded":
+        return None
+    if model.config_sha256 != canonical_config(recipe)[0]:
+        raise TrainingError(f"model {recipe.name!r} was trained with another recipe: choose another `name`")
+    if model.manifest_sha256 != manifest.digest():
+        raise TrainingError(f"model {recipe.name!r} was trained on another manifest: choose another `name`")
+    try:
+        registry.load_checkpoint(model, store)
+    except (CheckpointError, PreprocessingError) as exc:
+        _log.warning("training %s again: %s", recipe.name, exc)
+        return None
+    return model
+
+
+def _was_there(model: Model) -> TrainResult:
+    return TrainResult(
+        model_id=model.model_id,
+        name=model.name,
+        n_train=model.n_train,
+        n_val=model.n_val,
+        best_epoch=model.best_epoch or 0,
+        epochs=(),
+        was_there=True,
+    )
+
+
+def _part(manifest: Manifest, recipe: TrainConfig, store: Store, progress: Progress) -> Part:
+    return Part(
+        images=torch.from_numpy(load_images(manifest, recipe.preprocessing, store, progress)),
+        labels=torch.from_numpy(manifest.label).float(),
+        weights=torch.from_numpy(manifest.weight),
+    )
+
+
+def _checkpoint(recipe: TrainConfig, manifest: Manifest, fitted: Fitted) -> Checkpoint:
+    return Checkpoint(
+        name=recipe.name,
+        architecture=recipe.architecture,
+        bands=recipe.preprocessing.bands,
+        preprocessing=recipe.preprocessing,
+        config=recipe.model_dump(mode="json"),
+        manifest_sha256=manifest.digest(),
+        epoch=fitted.best.epoch,
+        state=fitted.state,
+    )
