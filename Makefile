@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dashboard test check format clean
+.PHONY: help setup demo dashboard screenshot test check dump format clean
 SHELL := /bin/bash
 PYTHON_FILES := stronglens.py db etl training analysis dashboard migrations tests
 
@@ -14,6 +14,13 @@ demo: setup ## The whole path on the mock sky, from catalogs to results
 
 dashboard: setup ## Open the dashboard on what is in the database
 	@.venv/bin/stronglens dashboard
+
+screenshot: ## Photograph a running dashboard for the README (docs/images/dashboard.png)
+	@./setup.sh --browser
+	@.venv/bin/python -m dashboard.screenshot
+
+dump: setup ## Write the dump of a small populated database at this revision (at the end of an issue)
+	@.venv/bin/pytest -q -m dump tests/db/make_dump.py
 
 test: ## Run the tests
 	@./setup.sh --browser

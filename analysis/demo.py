@@ -55,7 +55,10 @@ class _Stage:
     def running(self) -> Iterator[Callable[..., None]]:
         """Show a bar while the stage runs; what is yielded takes (done, total) or (task, done, total)."""
         columns = (TextColumn(f"{self.title:<16}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-        with Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True) as bars:
+        is_watched = self.console.is_terminal
+        with Progress(
+            *columns, TimeElapsedColumn(), console=self.console, transient=True, disable=not is_watched
+        ) as bars:
             bar = bars.add_task("", total=None)
 
             def report(*step: Any) -> None:

@@ -169,7 +169,7 @@ def check_scratch() -> list[str]:
             engine.dispose()
             return lines
         finally:
-            server.stop()
+            server.remove()
 
 
 if __name__ == "__main__":

@@ -81,11 +81,26 @@ def insert_galaxies(connection: Connection, ra: ArrayLike, dec: ArrayLike, **col
         )
         .returning(SweepFile.sweep_file_id)
     )
-    floats = (
-        "flux_i flux_w1 flux_ivar_g flux_ivar_r flux_ivar_z mw_transmission_g mw_transmission_r mw_transmission_z "
-        "psf_fwhm_g_arcsec psf_fwhm_r_arcsec psf_fwhm_z_arcsec psfdepth_g psfdepth_r psfdepth_z galdepth_g galdepth_r "
-        "galdepth_z ebv_mag"
-    ).split()
+    floats = [
+        "flux_i",
+        "flux_w1",
+        "flux_ivar_g",
+        "flux_ivar_r",
+        "flux_ivar_z",
+        "mw_transmission_g",
+        "mw_transmission_r",
+        "mw_transmission_z",
+        "psf_fwhm_g_arcsec",
+        "psf_fwhm_r_arcsec",
+        "psf_fwhm_z_arcsec",
+        "psfdepth_g",
+        "psfdepth_r",
+        "psfdepth_z",
+        "galdepth_g",
+        "galdepth_r",
+        "galdepth_z",
+        "ebv_mag",
+    ]
     values: dict[str, Any] = {name: np.ones(n, np.float32) for name in floats}
     values |= {"flux_g": 20.0, "flux_r": 40.0, "flux_z": 60.0, "shape_r_arcsec": 1.0, "shape_e1": 0.0, "shape_e2": 0.0}
     values |= {"sersic": 2.0, "nobs_g": 4, "nobs_r": 4, "nobs_z": 4, "maskbits": 0, "fitbits": 0, "type": "SER"}

@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import URL
 
@@ -95,10 +97,23 @@ def engine(database_url: URL) -> Iterator[Engine]:
     made.dispose()
 
 
+@pytest.fixture(scope="session")
+def scratch_engine(server: EmbeddedServer, template_database: str) -> Iterator[Engine]:
+    """Engine of one empty database at head for all tests that roll back what they write."""
+    url = server.url("scratch")
+    admin = connectable(server.url("postgres")).execution_options(isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE scratch TEMPLATE {template_database}"))
+    admin.dispose()
+    made = connectable(url)
+    yield made
+    made.dispose()
+
+
 @pytest.fixture
-def connection(engine: Engine) -> Iterator[Connection]:
+def connection(scratch_engine: Engine) -> Iterator[Connection]:
     """A connection in a transaction that is rolled back at the end."""
-    with engine.connect() as made:
+    with scratch_engine.connect() as made:
         transaction = made.begin()
         yield made
         transaction.rollback()
@@ -119,3 +134,63 @@ def run_cli() -> RunCli:
         )
 
     return run
+
+
+@dataclass(frozen=True)
+class Populated:
+    """A database and a store that the real stages filled from a tiny mock sky."""
+
+    url: URL
+    engine: Engine
+    store: Path
+    model: str = "tiny"
+    control: str = "tiny-shuffled"
+    draw: str = "default"
+
+
+PIPELINE = "template_pipeline"
+TINY_SKY = {"n_tier_a": 50, "n_tier_b": 50}
+TINY_RECIPE = {"name": "tiny", "epochs": 1, "epoch_images": 1536, "batch_size": 32, "warmup_fraction": 0.0}
+
+
+@pytest.fixture(scope="session")
+def pipeline(server: EmbeddedServer, template_database: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Home of a whole `stronglens demo` on a tiny sky; its database is the template of `populated`."""
+    home = tmp_path_factory.mktemp("pipeline")
+    recipe = yaml.safe_load((CHECKOUT / "training" / "configs" / "demo.yaml").read_text()) | TINY_RECIPE
+    config = {"sky_config": str(home / "sky.yaml"), "recipe": str(home / "recipe.yaml"), "control_epochs": 1}
+    for name, body in (("sky", TINY_SKY), ("recipe", recipe), ("demo", config)):
+        (home / f"{name}.yaml").write_text(yaml.safe_dump(body))
+    admin = connectable(server.url("postgres")).execution_options(isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {PIPELINE} TEMPLATE {template_database}"))
+    admin.dispose()
+    environment = {
+        "STRONGLENS_DATABASE_URL": server.url(PIPELINE).render_as_string(hide_password=False),
+        "STRONGLENS_HOME": str(home),
+        "STRONGLENS_STORE": str(home / "store"),
+    }
+    # A process of its own: the demo starts and stops a Spark of its own, and the tests share another.
+    done = subprocess.run(
+        [sys.executable, "-m", "stronglens", "demo", "--config", str(home / "demo.yaml")],
+        cwd=CHECKOUT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (home / "demo.out").write_text(done.stdout)
+    return home
+
+
+@pytest.fixture
+def populated(
+    pipeline: Path, new_database: Callable[[str], URL], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Populated]:
+    """A database of its own with the rows of every stage, and the store that they point to (read it only)."""
+    url, store = new_database(PIPELINE), pipeline / "store"
+    monkeypatch.setenv("STRONGLENS_DATABASE_URL", url.render_as_string(hide_password=False))
+    monkeypatch.setenv("STRONGLENS_STORE", str(store))
+    engine = connectable(url)
+    yield Populated(url, engine, store)
+    engine.dispose()

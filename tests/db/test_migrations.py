@@ -22,7 +22,6 @@ from db.bootstrap import bootstrap
 from db.engine import connectable
 from db.errors import SchemaError
 
-
 OTHER_BIN = (
     "CREATE OR REPLACE FUNCTION sampling.nobs_z_bin(nobs_z smallint) RETURNS text "
     "LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN '1-2'"

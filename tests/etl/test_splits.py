@@ -111,20 +111,24 @@ def test_one_cell_cannot_be_in_two_splits(drawn: Engine) -> None:
         )
 
 
+TWICE = (
+    "ALTER TABLE sampling.split_cell DROP CONSTRAINT pk_split_cell; "
+    "INSERT INTO sampling.split_cell SELECT scheme_id, 0, 'test' FROM sampling.split_scheme"
+)
+
+
 @pytest.mark.parametrize(
     ("leak", "violation"),
     [
-        (
-            "ALTER TABLE sampling.split_cell DROP CONSTRAINT pk_split_cell; "
-            "INSERT INTO sampling.split_cell SELECT scheme_id, 0, 'test' FROM sampling.split_scheme",
-            "cell in two splits",
-        ),
+        (TWICE, "cell in two splits"),
         ("UPDATE sampling.split_cell SET split = 'test' WHERE healpix_128 = 0", "cell against the rule"),
-        ("DELETE FROM sampling.split_cell USING sampling.draw_member m WHERE m.healpix_128 = split_cell.healpix_128",
-         "member without a cell"),
+        (
+            "DELETE FROM sampling.split_cell c USING sampling.draw_member m WHERE m.healpix_128 = c.healpix_128",
+            "member without a cell",
+        ),
         ("DELETE FROM sampling.guard_drop", "pair across splits"),
     ],
-)  # fmt: skip
+)
 def test_a_leak_planted_past_the_constraint_is_seen(drawn: Engine, leak: str, violation: str) -> None:
     assign_splits(drawn, SplitConfig())
     with drawn.begin() as connection:
