@@ -23,10 +23,8 @@ def evaluate(
     """Choose thresholds on val, count recall and false positives, and print what the views say."""
     import json
 
-    from rich.console import Console
-
     from analysis.evaluate import EvaluateConfig, evaluate_model
-    from analysis.report import read_report, show
+    from analysis.report import read_report, show, wide_console
     from db.config import load_config
     from db.engine import open_engine
 
@@ -36,19 +34,18 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps({"model": report.model_name, **report.rows}, indent=2))
     else:
-        show(report, Console())
+        show(report, wide_console())
 
 
 def demo(
     config: Annotated[Path | None, typer.Option(help="YAML file with the demo's settings.")] = None,
 ) -> None:
     """Run the whole path on the mock sky: catalogs, sky, pool, draw, splits, cutouts, training, scores, results."""
-    from rich.console import Console
-
     from analysis.demo import DemoConfig, run_demo
+    from analysis.report import wide_console
     from db import migrate
     from db.config import load_config
     from db.engine import open_engine
 
     migrate.upgrade(open_engine(check_schema=False))
-    run_demo(open_engine(), load_config(DemoConfig, config), Console())
+    run_demo(open_engine(), load_config(DemoConfig, config), wide_console())

@@ -7,25 +7,24 @@ leaves the earlier ones as they are, and the next run goes on from there.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from sqlalchemy import Engine, Select, column, literal_column, select, table
 
 from analysis.evaluate import EvaluateConfig, evaluate_model
-from analysis.report import read_report, show
+from analysis.report import Report, rate, read_report, show
 from db.config import StageConfig, load_config
 from db.settings import CHECKOUT, settings
 from etl.cutouts.make import StoreAddress
 from training.config import TrainConfig
-
-Report = Callable[[int, int], None]
 
 RECIPES = CHECKOUT / "training" / "configs"
 
@@ -113,13 +112,10 @@ def _sky_folder(config: DemoConfig) -> Path:
 
 
 def _sky(engine: Engine, config: DemoConfig, report: Callable[..., None]) -> str:
-    from etl.mock.candidates import read_candidates
     from etl.mock.config import SkyConfig
-    from etl.mock.sky import render_sky
+    from etl.mock.stage import make_sky
 
-    sky = render_sky(
-        read_candidates(engine), _sky_folder(config), load_config(SkyConfig, config.sky_config), progress=report
-    )
+    sky = make_sky(engine, _sky_folder(config), load_config(SkyConfig, config.sky_config), report)
     return f"{sky.n_patches:,} patches, {sky.n_tier_a:,} A + {sky.n_tier_b:,} B candidates, {sky.n_rows:,} sources"
 
 
@@ -232,18 +228,56 @@ def _evaluation(engine: Engine, config: DemoConfig, _report: Callable[..., None]
 def show_results(engine: Engine, config: DemoConfig, console: Console) -> None:
     """Print the rows of every stage and the results of the model, all from the public views."""
     with engine.connect() as connection:
-        source = table("stage_counts", column("position"), column("stage"), column("survey"), schema="results")
+        source = table("stage_counts", column("position"), column("stage"), schema="results")
         ordered: Select[Any] = select(literal_column("*")).select_from(source)
-        counts = connection.execute(ordered.order_by(source.c.position, source.c.stage)).mappings().all()
-    grid = Table(title="rows of every stage (results.stage_counts)", title_justify="left")
+        rows = connection.execute(ordered.order_by(source.c.position, source.c.stage)).mappings()
+        counts = [dict(row) for row in rows]
+    report = read_report(engine, _recipe(config).name)
+    control = read_report(engine, _control_recipe(config).name)
+    grid = Table(title="rows of every stage", title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for name in ("stage", "survey", "rows"):
         grid.add_column(name, justify="right" if name == "rows" else "left")
     for row in counts:
         grid.add_row(row["stage"], row["survey"] or "", f"{row['n']:,}")
     console.print()
     console.print(grid)
-    show(read_report(engine, _model_names(config)[0]), console)
+    show(report, console)
+    for line in headline(counts, report, control):
+        console.print(line, highlight=False)
     console.print("[bold]Mock sky:[/] a stand-in survey; no number here says anything about DR10.")
     console.print(
         "Open the dashboard with [bold]make dashboard[/] (or `.venv/bin/stronglens dashboard`).", highlight=False
     )
+
+
+def headline(counts: Sequence[dict[str, Any]], report: Report, control: Report) -> list[str]:
+    """Return the lines that a newcomer should take away, each with its numbers from the views."""
+    n = {(row["stage"], row["survey"]): row["n"] for row in counts}
+    tiers = {tier: n[f"positives, tier {tier}", None] for tier in "AB"}
+    mock = {tier: n.get((f"positives matched, tier {tier}", "mock"), 0) for tier in "AB"}
+    auc, shuffled = (
+        next(row for row in part.rows["model_metrics"] if (row["split"], row["metric"]) == ("test", "auc"))
+        for part in (report, control)
+    )
+    point = max(
+        (row for row in report.rows["threshold_table"] if row["split"] == "test"), key=lambda row: row["fpr_target"]
+    )
+    recall = rate(
+        point["n_recovered_tier_a"],
+        point["n_tier_a"],
+        point["recall_tier_a"],
+        point["recall_tier_a_lo"],
+        point["recall_tier_a_hi"],
+    )
+    lines = {
+        "catalog": f"{n['catalog rows', None]:,} rows; {sum(tiers.values()):,} positives = "
+        f"{tiers['A']:,} A + {tiers['B']:,} B",
+        "footprint": f"{n.get(('drawn, positive', 'mock'), 0):,} positives lie in the mock sky; matched to a source "
+        f"of it: {mock['A']:,} A + {mock['B']:,} B",
+        "test AUC": f"{auc['value']:.3f} (95 %: {auc['lo']:.3f}-{auc['hi']:.3f}); with shuffled labels "
+        f"{shuffled['value']:.3f} ({shuffled['lo']:.3f}-{shuffled['hi']:.3f}), expected 0.5",
+        "recall": f"tier A, test, at FPR {point['fpr_target']:g} (threshold {point['threshold']:.3f} chosen on val): "
+        f"{recall}, 95 % {point['interval_method']}",
+        "test split": f"read {auc['n_test_accesses']} time(s) for this model",
+    }
+    return [f"{name:<11} {text}" for name, text in lines.items()]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -69,6 +70,12 @@ def render(report: Report) -> RenderableType:
     )
 
 
+def wide_console() -> Console:
+    """Return a console that is wide enough for the tables where there is no terminal to fit them to."""
+    console = Console()
+    return console if console.is_terminal else Console(width=max(console.width, 120))
+
+
 def show(report: Report, console: Console) -> None:
     """Print a report."""
     console.print(render(report))
@@ -78,17 +85,21 @@ def rate(k: int, n: int, value: float | None, lo: float | None, hi: float | None
     """Write k of n with its rate and interval; no rate where the view gives none."""
     if value is None or lo is None or hi is None:
         return f"{k}/{n}"
-    return f"{k}/{n} = {value:.3f} [{lo:.3f}, {hi:.3f}]"
+    return f"{k}/{n} = {value:.3f} ({lo:.3f}-{hi:.3f})"
 
 
 def _number(row: Row) -> str:
     if row["lo"] is None:
         return f"{row['value']:.3f}"
-    return f"{row['value']:.3f} [{row['lo']:.3f}, {row['hi']:.3f}]"
+    return f"{row['value']:.3f} ({row['lo']:.3f}-{row['hi']:.3f})"
+
+
+def _grid(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
 
 
 def _auc_table(report: Report) -> Table:
-    grid = Table(title="AUC (95 %: bootstrap by sky cell)", title_justify="left")
+    grid = _grid("AUC (95 %: bootstrap by sky cell)")
     for name in ("split", "metric", "AUC", "positives", "negatives", "readings of the test split"):
         grid.add_column(name, justify="left" if name in {"split", "metric"} else "right")
     controls = [row | {"metric": f"{row['metric']}, labels shuffled"} for row in report.rows["shuffled_controls"]]
@@ -103,7 +114,7 @@ def _auc_table(report: Report) -> Table:
 
 
 def _threshold_table(rows: Iterable[Row]) -> Table:
-    grid = Table(title="thresholds, chosen on val (95 % Wilson intervals)", title_justify="left")
+    grid = _grid("thresholds, chosen on val (95 % Wilson intervals)")
     for name in ("split", "target FPR", "threshold", "val exceedances", "FPR", "recall, tier A", "recall, tier B"):
         grid.add_column(name, justify="left" if name == "split" else "right")
     for row in sorted(rows, key=lambda r: (r["split"] or "", -r["fpr_target"])):
@@ -127,7 +138,7 @@ def _tier_rate(row: Row, tier: str) -> str:
 
 def _recall_table(rows: list[dict[str, Any]]) -> Table:
     loosest = max((row["fpr_target"] for row in rows), default=0.0)
-    grid = Table(title=f"recall of tier A by stratum, test split, at FPR {loosest:g} on val", title_justify="left")
+    grid = _grid(f"recall of tier A by stratum, test split, at FPR {loosest:g} on val")
     types = ("SER", "DEV", "REX", "none", None)
     grid.add_column("exposures in z")
     for type_ in types:
@@ -144,7 +155,7 @@ def _recall_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def _fpr_table(rows: list[dict[str, Any]]) -> Table:
-    grid = Table(title="false positives by pool and kind, test split", title_justify="left")
+    grid = _grid("false positives by pool and kind, test split")
     for name in ("target FPR", "pool", "kind", "FPR"):
         grid.add_column(name, justify="right" if name in {"target FPR", "FPR"} else "left")
     test = [row for row in rows if row["split"] == "test"]

@@ -34,21 +34,15 @@ def _sky(
 
     from db.config import load_config
     from db.engine import open_engine
-    from db.provenance import recorded_run
-    from etl.mock.candidates import read_candidates
     from etl.mock.config import SkyConfig
-    from etl.mock.sky import render_sky
+    from etl.mock.stage import make_sky
 
     settings = load_config(SkyConfig, config, seed=seed)
     engine = open_engine()
     columns = ("mock sky", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with recorded_run(engine, command="mock sky", config=settings):
-        candidates = read_candidates(engine)
-        with Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task("patches", total=None)
-            summary = render_sky(
-                candidates, out, settings, lambda done, total: bar.update(task, completed=done, total=total)
-            )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("patches", total=None)
+        summary = make_sky(engine, out, settings, lambda done, total: bar.update(task, completed=done, total=total))
     _show(summary)
 
 

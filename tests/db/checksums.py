@@ -25,7 +25,8 @@ def checksums(connection: Connection, of: dict[str, list[str]]) -> dict[str, tup
     found = {}
     for table, names in of.items():
         row = "concat_ws('|', " + ", ".join(f"coalesce({name}::text, '~')" for name in names) + ")"
-        query = f"SELECT count(*), coalesce(md5(string_agg(line, ',' ORDER BY line)), '') FROM (SELECT md5({row}) AS line FROM {table}) t"
+        lines = f"SELECT md5({row}) AS line FROM {table}"
+        query = f"SELECT count(*), coalesce(md5(string_agg(line, ',' ORDER BY line)), '') FROM ({lines}) AS t"
         n, digest = connection.execute(text(query)).one()
         found[table] = (int(n), str(digest))
     return found

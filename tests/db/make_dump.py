@@ -21,23 +21,26 @@ from tests.db.checksums import checksums, columns
 
 DUMPS = Path(__file__).parent / "dumps"
 
-SHRINK = (
-    "DELETE FROM sampling.split_cell c WHERE c.healpix_128 % 97 <> 0 "
-    "AND NOT EXISTS (SELECT 1 FROM sampling.draw_member m WHERE m.healpix_128 = c.healpix_128)",
-    "CREATE TEMP TABLE kept AS SELECT lens_id FROM sampling.draw_member WHERE lens_id IS NOT NULL "
-    "UNION SELECT lens_id FROM catalog.lens_neighbour UNION SELECT lens_id FROM catalog.lens WHERE lens_id % 101 = 0",
-    "DELETE FROM catalog.lens_grade WHERE lens_id NOT IN (SELECT lens_id FROM kept)",
-    "DELETE FROM catalog.lens_redshift WHERE lens_id NOT IN (SELECT lens_id FROM kept)",
-    "DELETE FROM catalog.lens_source WHERE lens_id NOT IN (SELECT lens_id FROM kept)",
-    "DELETE FROM catalog.lens WHERE lens_id NOT IN (SELECT lens_id FROM kept)",
-)
+SHRINK = """
+DELETE FROM sampling.split_cell c
+WHERE c.healpix_128 % 97 <> 0
+    AND NOT EXISTS (SELECT 1 FROM sampling.draw_member m WHERE m.healpix_128 = c.healpix_128);
+CREATE TEMP TABLE kept AS
+SELECT lens_id FROM sampling.draw_member WHERE lens_id IS NOT NULL
+UNION SELECT lens_id FROM catalog.lens_neighbour
+UNION SELECT lens_id FROM catalog.lens WHERE lens_id % 101 = 0;
+DELETE FROM catalog.lens_grade WHERE lens_id NOT IN (SELECT lens_id FROM kept);
+DELETE FROM catalog.lens_redshift WHERE lens_id NOT IN (SELECT lens_id FROM kept);
+DELETE FROM catalog.lens_source WHERE lens_id NOT IN (SELECT lens_id FROM kept);
+DELETE FROM catalog.lens WHERE lens_id NOT IN (SELECT lens_id FROM kept)
+"""
 
 
 @pytest.mark.dump
 def test_write_the_dump(populated: Populated) -> None:
     """Not a test of the suite (marked dump): `make dump` selects it, since it needs the suite's fixtures."""
     with populated.engine.begin() as connection:
-        for statement in SHRINK:
+        for statement in SHRINK.split(";"):
             connection.execute(text(statement))
     with populated.engine.connect() as connection:
         of = columns(connection)
