@@ -59,14 +59,7 @@ def _root(
 
 def _assemble() -> None:
     for package in PACKAGES:
-        name = f"{package}.commands"
-        try:
-            module = importlib.import_module(name)
-        except ModuleNotFoundError as exc:
-            if exc.name != name:
-                raise
-            continue
-        module.register(app)
+        importlib.import_module(f"{package}.commands").register(app)
 
 
 def _lost_connection() -> tuple[type[Exception], ...]:

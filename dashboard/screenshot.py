@@ -63,7 +63,11 @@ def open_page(page: Page, url: str) -> None:
         page.goto(url)
         page.wait_for_selector("h2")
         page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
+        # Streamlit fetches each kind of element when it first draws one, and shows a grey bar until then.
+        page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')")
+        page.wait_for_load_state("networkidle")
         page.wait_for_function("[...document.images].every(image => image.complete)")
+        page.evaluate("document.fonts.ready.then(() => true)")  # text is not painted before its font is there
     except Error as exc:
         raise DashboardError(f"{url}: no dashboard there ({exc.message.splitlines()[0]}); start one first") from exc
 

@@ -12,6 +12,7 @@ from etl.cutouts import commands as cutouts
 from etl.mock import commands as mock
 from etl.sweeps import commands as sweeps
 
+store = typer.Typer(help="The object store that holds cutouts and checkpoints.", no_args_is_help=True)
 splits = typer.Typer(help="The sky's split into train, val and test.", no_args_is_help=True)
 
 
@@ -24,6 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command("draw")(draw)
     app.add_typer(splits, name="splits")
     cutouts.register(app)
+    app.add_typer(store, name="store")
 
 
 def match() -> None:
@@ -80,3 +82,17 @@ def assign(
     for kind, counts in (("cells", result.cells), ("members", result.members)):
         typer.echo(f"{kind}: " + ", ".join(f"{split} {counts.get(split, 0):,}" for split in ("train", "val", "test")))
     typer.echo(f"{result.n_guard_drops:,} negatives left out by the guard; split_leakage: {result.n_leaks}")
+
+
+@store.callback()
+def _store() -> None:
+    """Keep files under one root, STRONGLENS_STORE."""
+
+
+@store.command("create")
+def create() -> None:
+    """Make the folder or bucket of STRONGLENS_STORE unless it is there."""
+    from db.settings import settings
+    from etl.storage import open_store
+
+    typer.echo(open_store(settings().store, settings().s3_endpoint_url).create())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +27,9 @@ class Store(Protocol):
     Every method raises `StorageError`, in one line, when the store refuses or the key leaves its root. A method that
     takes a key takes an address of the same store as well.
     """
+
+    def create(self) -> str:
+        """Make the folder or bucket unless it is there; return its address."""
 
     def put_bytes(self, key: str, data: bytes) -> str:
         """Write an object, whole or not at all, over any that is there; return its address."""
@@ -74,6 +77,14 @@ class LocalStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().resolve()
+
+    def create(self) -> str:
+        """Make the folder."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise StorageError(f"{self.root}: cannot be made ({os.strerror(exc.errno or 0)})") from exc
+        return str(self.root)
 
     def put_bytes(self, key: str, data: bytes) -> str:
         """Write to a temporary file beside the target and rename it over it."""
@@ -141,6 +152,15 @@ class S3Store:
             raise StorageError(f"store '{uri}' names no bucket; expected s3://bucket/prefix")
         self.bucket, self.prefix, self.endpoint_url = bucket, prefix.strip("/"), endpoint_url
 
+    def create(self) -> str:
+        """Make the bucket, in the region that the environment names."""
+        region = self._client.meta.region_name
+        # Amazon's first region may not be named as a constraint.
+        where = {} if region in {None, "us-east-1"} else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        with self._one_line(""), suppress(self._client.exceptions.BucketAlreadyOwnedByYou):
+            self._client.create_bucket(Bucket=self.bucket, **where)
+        return self.uri("")
+
     def put_bytes(self, key: str, data: bytes) -> str:
         """Put one object; S3 shows it whole or not at all."""
         with self._one_line(key):
@@ -196,7 +216,7 @@ class S3Store:
             code = exc.response.get("Error", {}).get("Code", "unknown")
             reason = {
                 "NoSuchKey": "there is no such object; check STRONGLENS_STORE, or make it again",
-                "NoSuchBucket": f"there is no bucket {self.bucket}; make it, or correct STRONGLENS_STORE",
+                "NoSuchBucket": "there is no such bucket; run `stronglens store create`, or correct STRONGLENS_STORE",
                 "AccessDenied": "access is denied; check the credentials and the bucket's policy",
             }.get(code, f"the object store answers {code}")
             raise StorageError(f"{self.uri(key)}: {reason}") from exc

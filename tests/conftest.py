@@ -149,7 +149,7 @@ class Populated:
 
 
 PIPELINE = "template_pipeline"
-TINY_SKY = {"n_tier_a": 50, "n_tier_b": 50}
+TINY_SKY = {"n_tier_a": 70, "n_tier_b": 70}
 TINY_RECIPE = {"name": "tiny", "epochs": 1, "epoch_images": 1536, "batch_size": 32, "warmup_fraction": 0.0}
 
 

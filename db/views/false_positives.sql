@@ -28,7 +28,7 @@ SELECT
     dm.category,
     st.nobs_z_bin,
     g.type,
-    CASE WHEN g.flux_r > 0 THEN 22.5 - 2.5 * log(g.flux_r::numeric)::double precision END AS mag_r_ab,
+    CASE WHEN g.flux_r > 0 THEN 22.5 - 2.5 * log(g.flux_r::double precision) END AS mag_r_ab,
     dm.inclusion_probability
 FROM exceedance AS e
 JOIN training.model AS mo ON mo.model_id = e.model_id

@@ -215,13 +215,13 @@ SELECT
     dm.healpix_128,
     c.uri,
     g.type,
-    CASE WHEN g.flux_g > 0 THEN 22.5 - 2.5 * log(g.flux_g::numeric)::double precision END AS mag_g_ab,
-    CASE WHEN g.flux_r > 0 THEN 22.5 - 2.5 * log(g.flux_r::numeric)::double precision END AS mag_r_ab,
-    CASE WHEN g.flux_z > 0 THEN 22.5 - 2.5 * log(g.flux_z::numeric)::double precision END AS mag_z_ab,
+    CASE WHEN g.flux_g > 0 THEN 22.5 - 2.5 * log(g.flux_g::double precision) END AS mag_g_ab,
+    CASE WHEN g.flux_r > 0 THEN 22.5 - 2.5 * log(g.flux_r::double precision) END AS mag_r_ab,
+    CASE WHEN g.flux_z > 0 THEN 22.5 - 2.5 * log(g.flux_z::double precision) END AS mag_z_ab,
     g.nobs_z,
     g.psf_fwhm_r_arcsec,
     g.psf_fwhm_z_arcsec,
-    CASE WHEN g.galdepth_z > 0 THEN 22.5 - 2.5 * log((5 / sqrt(g.galdepth_z))::numeric)::double precision END
+    CASE WHEN g.galdepth_z > 0 THEN 22.5 - 2.5 * log(5 / sqrt(g.galdepth_z::double precision)) END
         AS galdepth_z_ab,
     g.ebv_mag
 FROM training.score AS sc
@@ -496,7 +496,7 @@ SELECT
     dm.category,
     st.nobs_z_bin,
     g.type,
-    CASE WHEN g.flux_r > 0 THEN 22.5 - 2.5 * log(g.flux_r::numeric)::double precision END AS mag_r_ab,
+    CASE WHEN g.flux_r > 0 THEN 22.5 - 2.5 * log(g.flux_r::double precision) END AS mag_r_ab,
     dm.inclusion_probability
 FROM exceedance AS e
 JOIN training.model AS mo ON mo.model_id = e.model_id

@@ -25,9 +25,23 @@ def read(populated: Populated) -> Read:
 
     def whole(name: str) -> pd.DataFrame:
         with populated.engine.connect() as connection:
-            return pd.read_sql(text(f"SELECT * FROM {name}"), connection)
+            result = connection.execute(text(f"SELECT * FROM {name}"))
+            rows = pd.DataFrame(result.all(), columns=list(result.keys()), dtype=object)
+        return rows.apply(exact)
 
     return whole
+
+
+def exact(column: pd.Series) -> pd.Series:
+    """Numbers as they are: an `ls_id` beside a NULL would lose its last bits as a float."""
+    known = column.dropna()
+    if known.map(type).eq(bool).all() and len(known):
+        return column.astype(bool)
+    if known.map(type).eq(int).all() and len(known):
+        return column.astype("Int64" if len(known) < len(column) else "int64")
+    if known.map(type).eq(float).all() and len(known):
+        return column.astype("float64")
+    return column
 
 
 def test_every_view_has_rows_but_the_one_that_must_not(read: Read) -> None:
@@ -338,21 +352,18 @@ def test_stage_counts(read: Read) -> None:
         assert found[f"positives matched, tier {tier}"] == n
 
 
-@pytest.mark.parametrize("name", VIEW_ORDER)
-def test_no_view_scans_the_pool(populated: Populated, name: str) -> None:
-    """With 114 M galaxies a scan of the pool is minutes: make the planner believe in such a pool and read its plans."""
+def test_no_view_scans_the_pool(populated: Populated, read: Read) -> None:
+    """A scan of 114 M galaxies takes minutes: give the planner a pool that dwarfs the rest, and read its plans."""
+    columns = [name for name in read("catalog.galaxy").columns if name != "ls_id"]
+    copied = f"INSERT INTO catalog.galaxy (ls_id, {', '.join(columns)}) SELECT n, {', '.join(columns)} FROM one, "
+    limits = {"top_candidates": "WHERE model_id = 1 AND rank <= 50", "scores": "WHERE model_id = 1 AND cutout_id < 100"}
     with populated.engine.begin() as connection:
-        connection.execute(
-            text("UPDATE pg_class SET reltuples = 114e6, relpages = 4000000 WHERE oid = 'catalog.galaxy'::regclass")
-        )
-        connection.execute(text("SET LOCAL enable_seqscan = on"))
-        where = {
-            "top_candidates": "WHERE model_id = 1 AND rank <= 50",
-            "false_positives": "WHERE model_id = 1 AND fpr_target = 0.01",
-            "scores": "WHERE model_id = 1 AND cutout_id < 100",
-        }.get(name, "")
-        plan = "\n".join(connection.scalars(text(f"EXPLAIN SELECT * FROM results.{name} {where}")))
-    assert "Seq Scan on galaxy" not in plan, plan
+        connection.execute(text("CREATE TEMP TABLE one AS SELECT * FROM catalog.galaxy LIMIT 1"))
+        connection.execute(text(copied + "generate_series(1, 150000) AS n"))
+        connection.execute(text("ANALYZE catalog.galaxy"))
+        for name in VIEW_ORDER:
+            plan = connection.scalars(text(f"EXPLAIN SELECT * FROM results.{name} {limits.get(name, '')}")).all()
+            assert not any("Scan on galaxy" in line and "Index" not in line for line in plan), (name, plan)
 
 
 def test_the_top_of_a_ranking_is_read_through_the_index(populated: Populated) -> None:

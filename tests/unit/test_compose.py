@@ -182,6 +182,25 @@ def test_the_s3_service_answers_its_health_check() -> None:
         assert subprocess.run([sys.executable, *check]).returncode == 0
 
 
+def test_the_bucket_service_makes_the_store_and_may_run_again() -> None:
+    port = free_port()
+    bucket = SERVICES["bucket"]
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "STRONGLENS_STORE": bucket["environment"]["STRONGLENS_STORE"],
+        "STRONGLENS_S3_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_DEFAULT_REGION": bucket["environment"]["AWS_DEFAULT_REGION"],
+    }
+    with running(local(SERVICES["s3"]["command"], 5000, port), stderr=subprocess.DEVNULL):
+        answers(f"http://127.0.0.1:{port}/moto-api/")
+        for _ in range(2):
+            done = subprocess.run(bucket["command"], env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.startswith("s3://stronglens/store")
+
+
 def test_the_dashboard_service_answers_its_health_check() -> None:
     command = SERVICES["dashboard"]["command"]
     assert (CHECKOUT / command[2]).is_file()

@@ -118,7 +118,7 @@ def test_an_address_of_another_store_is_refused(tmp_path: Path, bucket: str, s3_
 
 def test_a_wrong_bucket_and_an_unreachable_server_are_one_line(s3_endpoint: str, bucket: str) -> None:
     for uri, endpoint, words in (
-        ("s3://there-is-no-such-bucket/p", s3_endpoint, "there is no bucket"),
+        ("s3://there-is-no-such-bucket/p", s3_endpoint, "there is no such bucket"),
         ("s3://b/p", "not a url", "STRONGLENS_S3_ENDPOINT_URL"),
     ):
         store = open_store(uri, endpoint)
