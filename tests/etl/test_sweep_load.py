@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -21,7 +22,7 @@ from db.models.provenance import Run
 from etl.errors import EtlError, StorageError
 from etl.survey import MOCK_RELEASE
 from etl.sweeps.config import SweepLoadConfig
-from etl.sweeps.load import LoadOptions, load_sweeps
+from etl.sweeps.load import LoadOptions, bundled, load_sweeps
 from etl.sweeps.load_file import LoadTask
 from etl.sweeps.outcome import LoadOutcome
 from etl.sweeps.source import find_sources
@@ -354,3 +355,14 @@ def test_without_java_the_error_names_the_fix(tmp_path: Path, monkeypatch: pytes
     old.chmod(0o755)
     with pytest.raises(EtlError, match="is version 8;"):
         find_java()
+
+
+def test_small_files_share_a_task_and_large_ones_have_their_own() -> None:
+    def task(n_bytes: int) -> LoadTask:
+        return LoadTask(SimpleNamespace(n_bytes=n_bytes), SweepLoadConfig(), 1, "")  # type: ignore[arg-type]
+
+    sizes = [100] * 40 + [300 << 20, 300 << 20, 100]
+    found = [[t.source.n_bytes for t in bundle] for bundle in bundled([task(size) for size in sizes])]
+    assert [size for bundle in found for size in bundle] == sizes
+    assert [len(bundle) for bundle in found] == [16, 16, 8, 1, 1, 1]
+    assert bundled([]) == []
