@@ -62,12 +62,12 @@ def _assemble() -> None:
         importlib.import_module(f"{package}.commands").register(app)
 
 
-def _lost_connection() -> tuple[type[Exception], ...]:
-    """Errors of a server that went away; imported only once there is an error, as that takes a while."""
+def _database_errors() -> tuple[type[Exception], ...]:
+    """Errors of a server that went away or refuses; imported only once there is an error, as that takes a while."""
     import psycopg
-    from sqlalchemy.exc import OperationalError
+    from sqlalchemy.exc import DBAPIError
 
-    return OperationalError, psycopg.OperationalError
+    return DBAPIError, psycopg.Error
 
 
 def _fail(message: str, status: int) -> None:
@@ -91,8 +91,9 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output, say `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except _lost_connection() as exc:
-        _fail(f"the database failed: {getattr(exc, 'orig', None) or exc}", 1)
+    except _database_errors() as exc:
+        logging.getLogger(__name__).debug("the database failed", exc_info=exc)
+        _fail(f"the database refused (-vv tells more): {getattr(exc, 'orig', None) or exc}", 1)
     else:
         sys.exit(result if isinstance(result, int) else 0)
 

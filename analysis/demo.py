@@ -6,6 +6,7 @@ leaves the earlier ones as they are, and the next run goes on from there.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -119,6 +120,17 @@ def _sky(engine: Engine, config: DemoConfig, report: Callable[..., None]) -> str
     return f"{sky.n_patches:,} patches, {sky.n_tier_a:,} A + {sky.n_tier_b:,} B candidates, {sky.n_rows:,} sources"
 
 
+def declared_arcs(folder: Path) -> list[str]:
+    """Return what the sky's arcs were drawn from: 10, 50 and 90 % of each tier, from the sky's own manifest."""
+    arcs = json.loads((folder / "SKY.json").read_text(encoding="utf-8"))["summary"]["arcs"]
+    names = {"theta_e_arcsec": "theta_E (arcsec)", "lensed_mag_r": "lensed r mag", "arc_sn_r": "arc S/N (r)"}
+    return [
+        f"tier {tier}: "
+        + "; ".join(f"{label} " + " / ".join(f"{value:.2f}" for value in values[key]) for key, label in names.items())
+        for tier, values in arcs.items()
+    ]
+
+
 def _sweeps(engine: Engine, config: DemoConfig, report: Callable[..., None]) -> str:
     from etl.errors import SweepFileError
     from etl.sweeps.config import SweepLoadConfig
@@ -141,10 +153,12 @@ def _match(engine: Engine, _config: DemoConfig, _report: Callable[..., None]) ->
 
 
 def _draw(engine: Engine, config: DemoConfig, _report: Callable[..., None]) -> str:
-    from etl.draw import DrawConfig, draw_negatives
+    from etl.draw import draw_negatives
+    from etl.draw_rules import DrawConfig
 
     done = draw_negatives(engine, DrawConfig(name=config.draw, survey="mock"))
-    return ", ".join(f"{n:,} {pool}" for pool, n in sorted(done.n_by_pool.items()))
+    drawn = ", ".join(f"{n:,} {pool}" for pool, n in sorted(done.n_by_pool.items()))
+    return f"{drawn}; {done.news}" if done.news else drawn
 
 
 def _splits(engine: Engine, config: DemoConfig, _report: Callable[..., None]) -> str:
@@ -221,7 +235,7 @@ def _scores(engine: Engine, config: DemoConfig, report: Callable[..., None]) -> 
 
 
 def _evaluation(engine: Engine, config: DemoConfig, _report: Callable[..., None]) -> str:
-    done = [evaluate_model(engine, name, EvaluateConfig(purpose="demo")) for name in _model_names(config)]
+    done = [evaluate_model(engine, name, EvaluateConfig(), purpose="demo") for name in _model_names(config)]
     return ", ".join(f"{part.model_name} {'evaluated' if part.was_evaluated else 'was evaluated'}" for part in done)
 
 
@@ -244,7 +258,12 @@ def show_results(engine: Engine, config: DemoConfig, console: Console) -> None:
     show(report, console)
     for line in headline(counts, report, control):
         console.print(line, highlight=False)
-    console.print("[bold]Mock sky:[/] a stand-in survey; no number here says anything about DR10.")
+    console.print(
+        "[bold]Mock sky:[/] a stand-in survey; no number here says anything about DR10. Its arcs, declared in"
+    )
+    console.print("etl/mock/arcs.yaml before any training (10 / 50 / 90 % of what was drawn):", highlight=False)
+    for line in declared_arcs(_sky_folder(config)):
+        console.print(f"  {line}", highlight=False)
     console.print(
         "Open the dashboard with [bold]make dashboard[/] (or `.venv/bin/stronglens dashboard`).", highlight=False
     )

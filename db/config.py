@@ -11,6 +11,9 @@ from pydantic_core import ErrorDetails
 
 from db.errors import ConfigError
 
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+"""Names that a person gives to a draw, a scheme or a model; they stand in addresses of files too."""
+
 
 class StageConfig(BaseModel):
     """Base of every stage's configuration: immutable, unknown keys are errors."""

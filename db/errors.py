@@ -8,7 +8,8 @@ The tree::
         ├── ServerError        the server is absent, unreachable or unfit
         ├── SchemaError        the schema's revision is not the one this code knows
         ├── BootstrapError     a superuser's preparation is missing
-        └── MissingInputError  a stage was run before its inputs exist
+        ├── MissingInputError  a stage was run before its inputs exist
+        └── BusyError          another process is at the same work
 """
 
 
@@ -38,3 +39,7 @@ class BootstrapError(DbError):
 
 class MissingInputError(DbError):
     """A stage was run before the rows that it reads exist."""
+
+
+class BusyError(DbError):
+    """Another process is at the same work."""

@@ -75,6 +75,12 @@ def _scripts() -> ScriptDirectory:
 
 def _run(engine: Engine, action: object, revision: str) -> None:
     config = alembic_config()
+    found = current(engine)
+    if found is not None and found not in known_revisions():
+        raise SchemaError(
+            f"the schema is at revision {found}, which this code does not know (it knows up to {head()}): "
+            "update this checkout"
+        )
     try:
         with engine.connect() as connection:
             config.attributes["connection"] = connection

@@ -50,7 +50,8 @@ def draw(
     """Draw stratified negatives, 100 for each matched positive. The same draw again changes nothing."""
     from db.config import load_config
     from db.engine import open_engine
-    from etl.draw import DrawConfig, draw_negatives
+    from etl.draw import draw_negatives
+    from etl.draw_rules import DrawConfig
 
     rules = load_config(DrawConfig, config, name=name, survey=survey, seed=seed)
     result = draw_negatives(open_engine(), rules)
@@ -60,6 +61,8 @@ def draw(
         f"{result.n_positives_without_stratum:,} positives have no stratum; shortfall: N1 {result.shortfall_n1:,}, "
         f"N2 {result.shortfall_n2:,} (see results.strata)"
     )
+    if result.news:
+        typer.echo(result.news)
 
 
 @splits.callback()

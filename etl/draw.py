@@ -6,55 +6,26 @@ of the survey wherever N2 takes a small part of it. The inclusion probability of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from sqlalchemy import Connection, Engine, Select, case, exists, func, insert, literal, select
 from sqlalchemy.orm import aliased
 
 from db import sky
-from db.config import StageConfig
 from db.errors import MissingInputError
-from db.models.catalog import Galaxy, Lens, LensMatch, SweepFile
+from db.lock import only_one
+from db.models.catalog import Galaxy, Lens, LensMatch, LensNeighbour, SweepFile
+from db.models.provenance import Run
 from db.models.sampling import NOBS_Z_BINS, STRATUM_TYPES, Draw, DrawMember, Stratum
 from db.provenance import canonical_config, recorded_run
 from db.statements import statement
+from etl.draw_rules import DrawConfig
 from etl.errors import SamplingError
 from etl.match import loaded_surveys
 
 FOOTPRINT_RADIUS_ARCSEC = 60.0
 """A candidate with a pool galaxy this near lies on imaged sky (the survey has about 1.6 galaxies per square arcmin)."""
-
-
-class ConfuserRules(StageConfig):
-    """What makes a galaxy a hard confuser (pool N2), in the order in which a galaxy of several kinds is assigned."""
-
-    ring_sersic_min: float = 4.0
-    ring_flux_r_min: float = 5.0
-    edge_on_ellipticity_min: float = 0.50
-    edge_on_shape_r_min_arcsec: float = 0.6
-    large_shape_r_min_arcsec: float = 2.0
-    large_flux_r_min: float = 3.0
-    blue_g_minus_r_max: float = 0.4
-    blue_mag_r_max: float = 20.5
-
-
-class DrawConfig(StageConfig):
-    """All rules of a draw; magnitudes are AB and not dereddened."""
-
-    name: str = "default"
-    survey: str | None = None
-    """dr10 or mock; None: the one survey that is loaded."""
-    seed: int = 42
-    negatives_per_positive: int = 100
-    n2_fraction: float = 0.15
-    mag_z_max: float = 20.0
-    maskbits_clear: tuple[int, ...] = (1, 5, 6, 7, 11, 12, 13)
-    dec_min_deg: float = -90.0
-    dec_max_deg: float = 34.0
-    """The footprint that both classes share: candidates north of it lie outside DR10-south."""
-    tier_weights: dict[str, float] = {"A": 1.0, "B": 0.5}  # noqa: RUF012 - pydantic copies defaults
-    confusers: ConfuserRules = ConfuserRules()
 
 
 @dataclass(frozen=True)
@@ -69,6 +40,20 @@ class DrawSummary:
     n_positives_without_stratum: int
     shortfall_n1: int
     shortfall_n2: int
+    n_lenses_since: int = 0
+    n_galaxies_since: int = 0
+    n_negatives_near_lens: int = 0
+
+    @property
+    def news(self) -> str:
+        """What has changed since an existing draw was made, in words; empty when nothing has."""
+        if not (self.n_lenses_since or self.n_galaxies_since or self.n_negatives_near_lens):
+            return ""
+        return (
+            f"since this draw {self.n_lenses_since:,} lenses and {self.n_galaxies_since:,} galaxies were loaded, and "
+            f"{self.n_negatives_near_lens:,} of its negatives lie within 11 arcsec of a lens known now; "
+            "another --name draws anew"
+        )
 
 
 def draw_negatives(engine: Engine, config: DrawConfig) -> DrawSummary:
@@ -79,7 +64,7 @@ def draw_negatives(engine: Engine, config: DrawConfig) -> DrawSummary:
     MissingInputError
         When the pool or the match is empty.
     SamplingError
-        When several surveys are loaded and none is named, or a draw of this name has other rules or another pool.
+        When several surveys are loaded and none is named, a draw of this name has other rules, or no positive is left.
     """
     with engine.connect() as connection:
         survey, data_release = _survey(connection, config)
@@ -87,7 +72,12 @@ def draw_negatives(engine: Engine, config: DrawConfig) -> DrawSummary:
         found = _existing(connection, config)
     if found is not None:
         return found
-    with recorded_run(engine, command="draw", config=config) as run, engine.begin() as connection:
+    with (
+        only_one(engine, "draws"),
+        recorded_run(engine, command="draw", config=config) as run,
+        engine.begin() as connection,
+    ):
+        _refuse_stale_match(connection)
         draw_id = connection.scalar(
             insert(Draw)
             .values(
@@ -106,7 +96,10 @@ def draw_negatives(engine: Engine, config: DrawConfig) -> DrawSummary:
         _insert_strata(connection, draw_id, config, data_release)
         _insert_positives(connection, draw_id, config, data_release)
         _insert_negatives(connection, draw_id, config, data_release)
-        return _summarise(connection, draw_id, is_new=True)
+        summary = _summarise(connection, draw_id, is_new=True)
+        if not summary.n_by_pool.get("positive"):
+            raise SamplingError(f"draw {config.name}: no positive of survey {survey} lies within the rules' footprint")
+        return summary
 
 
 def _survey(connection: Connection, config: DrawConfig) -> tuple[str, int]:
@@ -132,17 +125,34 @@ def _existing(connection: Connection, config: DrawConfig) -> DrawSummary | None:
     if draw is None:
         return None
     config_sha256, _ = canonical_config(config)
-    survey = config.survey or ""
-    reasons = []
     if draw.config_sha256 != config_sha256:
-        reasons.append("other rules")
-    if draw.n_galaxies != _count_galaxies(connection, survey):
-        reasons.append(f"a pool of {draw.n_galaxies} galaxies, now {_count_galaxies(connection, survey)}")
-    if draw.n_lenses_known != _count_lenses(connection):
-        reasons.append(f"{draw.n_lenses_known} known lenses, now {_count_lenses(connection)}")
-    if reasons:
-        raise SamplingError(f"draw {config.name} was made with {' and '.join(reasons)}: choose another --name")
-    return _summarise(connection, draw.draw_id, is_new=False)
+        raise SamplingError(f"draw {config.name} was made with other rules: choose another --name")
+    summary = _summarise(connection, draw.draw_id, is_new=False)
+    return replace(
+        summary,
+        n_lenses_since=_count_lenses(connection) - draw.n_lenses_known,
+        n_galaxies_since=_count_galaxies(connection, config.survey or "") - draw.n_galaxies,
+        n_negatives_near_lens=connection.scalar(_negatives_near_lens(draw.draw_id)) or 0,
+    )
+
+
+def _negatives_near_lens(draw_id: int) -> Select[int]:
+    """Select the number of negatives that lie near a lens that became known after the draw."""
+    near = exists().where(LensNeighbour.ls_id == DrawMember.ls_id)
+    return (
+        select(func.count()).select_from(DrawMember).where(DrawMember.draw_id == draw_id, DrawMember.label == 0, near)
+    )
+
+
+def _refuse_stale_match(connection: Connection) -> None:
+    """A draw after new lenses or galaxies, but before their match, would take negatives on top of known lenses."""
+    matched = select(func.max(Run.started_at)).where(Run.command == "match", Run.status == "succeeded")
+    loaded = select(func.max(Run.started_at)).where(Run.command.in_(("catalog load", "sweeps load")))
+    files = select(func.max(SweepFile.loaded_at)).where(SweepFile.status == "loaded")
+    last_match = connection.scalar(matched)
+    for what, last in (("lenses", connection.scalar(loaded)), ("galaxies", connection.scalar(files))):
+        if last_match is None or (last is not None and last > last_match):
+            raise MissingInputError(f"{what} were loaded after the last match: run `stronglens match` first")
 
 
 def _count_lenses(connection: Connection) -> int:
@@ -196,7 +206,7 @@ def _insert_strata(connection: Connection, draw_id: int, config: DrawConfig, dat
         positives.c.nobs_z_bin, positives.c.type
     )
     counts = {(row[0], row[1]): int(row[2]) for row in connection.execute(statement_)}
-    n2_each = round(config.negatives_per_positive * config.n2_fraction)
+    n2_each = config.n2_per_positive
     rows = []
     for nobs_z_bin in NOBS_Z_BINS:
         for type_ in STRATUM_TYPES:
@@ -260,40 +270,10 @@ def _insert_positives(connection: Connection, draw_id: int, config: DrawConfig, 
 
 
 def _insert_negatives(connection: Connection, draw_id: int, config: DrawConfig, data_release: int) -> None:
-    rules = config.confusers
     connection.execute(statement("draw_eligible_table"))
-    connection.execute(
-        statement("draw_eligible"),
-        {
-            **rules.model_dump(include=_SQL_RULES),
-            "blue_flux_ratio_min": 10 ** (-0.4 * rules.blue_g_minus_r_max),
-            "blue_flux_r_min": _flux(rules.blue_mag_r_max),
-            "survey": config.survey,
-            "data_release": data_release,
-            "seed": config.seed,
-            "flux_z_min": _flux(config.mag_z_max),
-            "mask": sum(1 << bit for bit in config.maskbits_clear),
-            "dec_min_deg": config.dec_min_deg,
-            "dec_max_deg": config.dec_max_deg,
-            **_shares(connection, draw_id),
-        },
-    )
+    parameters = config.sql_parameters() | _shares(connection, draw_id) | {"data_release": data_release}
+    connection.execute(statement("draw_eligible"), parameters)
     connection.execute(statement("draw_negatives"), {"draw_id": draw_id, "negative_weight": 1.0})
-
-
-_SQL_RULES = {
-    "ring_sersic_min",
-    "ring_flux_r_min",
-    "edge_on_ellipticity_min",
-    "edge_on_shape_r_min_arcsec",
-    "large_shape_r_min_arcsec",
-    "large_flux_r_min",
-}
-
-
-def _flux(mag_ab: float) -> float:
-    """Flux in nanomaggies of an AB magnitude."""
-    return float(10 ** ((22.5 - mag_ab) / 2.5))
 
 
 def _shares(connection: Connection, draw_id: int) -> dict[str, list[object]]:

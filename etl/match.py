@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import Field
 from sqlalchemy import Connection, Engine, Select, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 
 from db import sky
 from db.config import StageConfig
 from db.errors import MissingInputError
+from db.lock import only_one
 from db.models.catalog import Galaxy, Lens, LensMatch, LensNeighbour, SweepFile
 from db.provenance import recorded_run
 
@@ -18,8 +20,8 @@ from db.provenance import recorded_run
 class MatchConfig(StageConfig):
     """Radii of the match."""
 
-    match_radius_arcsec: float = 5.0
-    exclusion_radius_arcsec: float = 11.0
+    match_radius_arcsec: float = Field(default=5.0, gt=0, le=5, allow_inf_nan=False)
+    exclusion_radius_arcsec: float = Field(default=11.0, gt=0, le=11, allow_inf_nan=False)
     """5 arcsec + 2 x 3 arcsec: no negative lies nearer to a known lens or cluster core."""
 
 
@@ -49,7 +51,11 @@ def match_lenses(engine: Engine, config: MatchConfig) -> list[MatchSummary]:
             raise MissingInputError("catalog.lens is empty: run `stronglens catalog load` first")
     if not surveys:
         raise MissingInputError("catalog.galaxy is empty: run `stronglens sweeps load` first")
-    with recorded_run(engine, command="match", config=config), engine.begin() as connection:
+    with (
+        only_one(engine, "the match"),
+        recorded_run(engine, command="match", config=config),
+        engine.begin() as connection,
+    ):
         return [_match_survey(connection, config, survey, release) for survey, release in surveys]
 
 
@@ -85,9 +91,15 @@ def _match_survey(connection: Connection, config: MatchConfig, survey: str, rele
         n_lenses=connection.scalar(select(func.count()).select_from(Lens)) or 0,
         n_matched=connection.scalar(matched) or 0,
         n_positives_matched=connection.scalar(positives) or 0,
-        n_neighbours=connection.scalar(select(func.count()).select_from(LensNeighbour)) or 0,
+        n_neighbours=connection.scalar(_count_neighbours(survey, release)) or 0,
         n_new_neighbours=len(added),
     )
+
+
+def _count_neighbours(survey: str, release: int) -> Select[int]:
+    """Select the number of galaxies of a survey that lie near any known lens."""
+    galaxies = select(func.count(LensNeighbour.ls_id.distinct())).join(Galaxy, Galaxy.ls_id == LensNeighbour.ls_id)
+    return galaxies.where(Galaxy.survey == survey, Galaxy.data_release == release)
 
 
 def _upsert_matches(connection: Connection, config: MatchConfig, survey: str, release: int) -> None:

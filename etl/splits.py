@@ -9,15 +9,17 @@ from typing import Any
 import healpy
 import numpy as np
 import pyarrow as pa
+from pydantic import Field, model_validator
 from sqlalchemy import Connection, Engine, Select, column, func, insert, literal, select, table, union_all
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.orm import aliased
 
 from db import sky
-from db.config import StageConfig
+from db.config import NAME_PATTERN, StageConfig
 from db.copy import copy_arrow, psycopg_connection
 from db.errors import MissingInputError
+from db.lock import only_one
 from db.models import Split
 from db.models.sampling import ClosePair, Draw, DrawMember, GuardDrop, SplitAssignment, SplitCell, SplitScheme
 from db.provenance import recorded_run
@@ -29,11 +31,18 @@ NSIDE = 128
 class SplitConfig(StageConfig):
     """One rule that splits the sky."""
 
-    name: str = "default"
-    seed: int = 42
-    train_below: float = 0.70
-    val_below: float = 0.85
-    guard_arcsec: float = 30.0
+    name: str = Field(default="default", pattern=NAME_PATTERN)
+    seed: int = Field(default=42, ge=0, lt=2**31)
+    train_below: float = Field(default=0.70, gt=0, lt=1, allow_inf_nan=False)
+    val_below: float = Field(default=0.85, gt=0, lt=1, allow_inf_nan=False)
+    guard_arcsec: float = Field(default=30.0, gt=0, le=3600, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SplitConfig:
+        if self.train_below >= self.val_below:
+            message = f"train_below ({self.train_below:g}) must be less than val_below ({self.val_below:g})"
+            raise ValueError(message)
+        return self
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,7 @@ def assign_splits(engine: Engine, config: SplitConfig) -> SplitSummary:
         if not connection.scalar(select(func.count()).select_from(Draw)):
             raise MissingInputError("sampling.draw is empty: run `stronglens draw` first")
         _refuse_other_rules(connection, config)
-    with recorded_run(engine, command="splits assign", config=config) as run:
+    with only_one(engine, "the splits"), recorded_run(engine, command="splits assign", config=config) as run:
         with engine.begin() as connection:
             scheme_id = _ensure_scheme(connection, config, run.run_id)
             for draw_id in _unguarded_draws(connection, scheme_id):

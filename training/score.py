@@ -13,6 +13,7 @@ from sqlalchemy import Engine, select
 from torch import nn
 
 from db.copy import copy_arrow, psycopg_connection
+from db.lock import only_one
 from db.models import Split
 from db.models.training import Model, Score
 from db.provenance import recorded_run
@@ -22,7 +23,6 @@ from training import registry
 from training.checkpoint import Checkpoint
 from training.dataset import load_images
 from training.errors import CheckpointError, TrainingError
-from training.lock import only_one
 from training.manifest import Manifest, read_manifest
 from training.model import build_network, choose_device, logits
 from training.preprocess import Pixels, Preprocessing, preprocess

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from sqlalchemy import Engine
 
+from db.lock import only_one
 from db.models import Split
 from db.models.training import Model
 from db.provenance import canonical_config, recorded_run
@@ -20,7 +21,6 @@ from training.control import deal_labels
 from training.dataset import load_images
 from training.errors import CheckpointError, PreprocessingError, TrainingError
 from training.fit import EpochResult, Fitted, Part, fit
-from training.lock import only_one
 from training.manifest import Manifest, named_manifest
 from training.model import choose_device, n_parameters, seeded_network
 from training.progress import Progress, silent

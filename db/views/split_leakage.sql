@@ -1,7 +1,7 @@
 -- Grain: one violation of the split rules; empty when all is well.
--- Inputs: sampling.split_scheme, split_cell, close_pair, draw_member, guard_drop; results.manifest (file hashes).
+-- Inputs: sampling.split_scheme, split_cell, split_assignment, close_pair, draw_member, guard_drop; results.manifest (file hashes).
 -- Units: separation_arcsec in arcsec.
--- Excludes: pairs of which a guarded negative has left the manifest.
+-- Excludes: pairs of which a guarded negative has left the manifest; draws that no scheme was assigned to.
 CREATE OR REPLACE VIEW results.split_leakage AS
 WITH
     cell_in_two_splits AS (
@@ -29,7 +29,8 @@ WITH
         FROM sampling.close_pair AS p
         JOIN sampling.draw_member AS a ON a.member_id = p.member_id
         JOIN sampling.draw_member AS b ON b.member_id = p.other_member_id
-        CROSS JOIN sampling.split_scheme AS x
+        JOIN sampling.split_assignment AS assigned ON assigned.draw_id = p.draw_id
+        JOIN sampling.split_scheme AS x ON x.scheme_id = assigned.scheme_id
         JOIN sampling.split_cell AS ca ON ca.scheme_id = x.scheme_id AND ca.healpix_128 = a.healpix_128
         JOIN sampling.split_cell AS cb ON cb.scheme_id = x.scheme_id AND cb.healpix_128 = b.healpix_128
         WHERE ca.split <> cb.split

@@ -1,6 +1,6 @@
 -- Grain: one count of one stage, in the order of the pipeline, per survey where the rows have one.
 -- Inputs: the tables of every stage; galaxies are counted by their load ledger, never by scanning the pool.
--- Units: rows.
+-- Units: rows; drawn and left out: objects, counted once however many draws or schemes they are in.
 -- Excludes: nothing.
 CREATE OR REPLACE VIEW results.stage_counts AS
 SELECT 1 AS position, 'catalog rows'::text AS stage, NULL::text AS survey, count(*) AS n FROM catalog.lens_source
@@ -20,10 +20,10 @@ WHERE l.tier IS NOT NULL GROUP BY l.tier, m.survey
 UNION ALL
 SELECT 7, 'galaxies near a known lens', NULL, count(DISTINCT n.ls_id) FROM catalog.lens_neighbour AS n
 UNION ALL
-SELECT 8, 'drawn, ' || m.pool, d.survey, count(*)
+SELECT 8, 'drawn, ' || m.pool, d.survey, count(DISTINCT CASE WHEN m.label = 1 THEN m.lens_id ELSE m.ls_id END)
 FROM sampling.draw_member AS m JOIN sampling.draw AS d ON d.draw_id = m.draw_id GROUP BY m.pool, d.survey
 UNION ALL
-SELECT 9, 'left out by the split guard', d.survey, count(*)
+SELECT 9, 'left out by the split guard', d.survey, count(DISTINCT m.ls_id)
 FROM sampling.guard_drop AS g
 JOIN sampling.draw_member AS m ON m.member_id = g.member_id
 JOIN sampling.draw AS d ON d.draw_id = m.draw_id

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Cutouts: the images of a draw, and their validation.", no_args_is_help=True)
 
 EXIT_NO_GO = 3
+N_REASONS = 5
 
 
 def register(root: typer.Typer) -> None:
@@ -24,7 +25,7 @@ def register(root: typer.Typer) -> None:
 
 @app.command()
 def make(
-    coadds: Annotated[str | None, typer.Option(help="Folder or s3://bucket/prefix with coadd/AAA/<brick>/.")] = None,
+    coadds: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix with coadd/AAA/<brick>/.")],
     draw: Annotated[str | None, typer.Option(help="Name of the draw [default].")] = None,
     version: Annotated[str | None, typer.Option(help="Version of the cutout set [v1].")] = None,
     workers: Annotated[int | None, typer.Option(help="Bricks cut at once [2].")] = None,
@@ -46,8 +47,10 @@ def make(
     typer.echo(f"{summary.n_targets} members, {summary.n_present} had their cutout; made now: {counts}")
     if summary.n_without_brick:
         typer.echo(f"{summary.n_without_brick} members lie in no brick that is loaded")
-    for reason in summary.failed:
+    for reason in summary.failed[:N_REASONS]:
         typer.echo(f"failed: {reason}", err=True)
+    if len(summary.failed) > N_REASONS:
+        typer.echo(f"failed: and {len(summary.failed) - N_REASONS} more bricks", err=True)
     if summary.failed:
         typer.echo(f"{summary.n_failed_targets} cutouts were not made: {len(summary.failed)} bricks failed", err=True)
         raise typer.Exit(1)

@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,12 +23,13 @@ from sqlalchemy import Engine, delete, update
 from db.config import StageConfig
 from db.copy import copy_arrow, psycopg_connection
 from db.errors import MissingInputError
+from db.lock import only_one
 from db.models.imaging import Cutout, CutoutMetric
 from db.provenance import recorded_run
 from etl.cutouts.brick import BrickResult, Made, Places, Target, cut_brick
 from etl.cutouts.files import BANDS, N_PIXELS, PIXEL_SCALE_ARCSEC
 from etl.cutouts.targets import DrawRef, find_draw, load_targets
-from etl.errors import EtlError
+from etl.errors import CoaddError, EtlError
 from etl.storage import open_store
 
 BATCH_ROWS = 2000
@@ -72,15 +74,18 @@ def make_cutouts(
     ------
     MissingInputError
         When the draw is not there or has no members.
+    CoaddError
+        When the place of the coadds is no such place.
     StorageError
         When a store refuses.
     """
+    _refuse_place_without_coadds(config.coadds)
     with engine.connect() as connection:
         draw = find_draw(connection, config.draw)
         targets = load_targets(connection, draw, config.version)
     if targets.empty:
         raise MissingInputError(f"draw '{draw.name}' has no members: run `stronglens draw` again")
-    with recorded_run(engine, command="cutouts make", config=config) as run:
+    with only_one(engine, "cutouts"), recorded_run(engine, command="cutouts make", config=config) as run:
         todo = _lacking(targets, address, config.version)
         has_brick = todo["brickname"].notna()
         summary = CutoutSummary(len(targets), len(targets) - len(todo), int((~has_brick).sum()))
@@ -101,6 +106,12 @@ def make_cutouts(
         writer.flush()
     summary.failed.sort()
     return summary
+
+
+def _refuse_place_without_coadds(place: str) -> None:
+    """A wrong folder is one mistake, not one for each brick."""
+    if "://" not in place and not (Path(place) / "coadd").is_dir():
+        raise CoaddError(f"{place}: holds no folder `coadd`; --coadds is the folder that has coadd/AAA/<brick>/ in it")
 
 
 def _lacking(targets: pd.DataFrame, address: StoreAddress, version: str) -> pd.DataFrame:

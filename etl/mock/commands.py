@@ -40,7 +40,8 @@ def _sky(
     settings = load_config(SkyConfig, config, seed=seed)
     engine = open_engine()
     columns = ("mock sky", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task("patches", total=None)
         summary = make_sky(engine, out, settings, lambda done, total: bar.update(task, completed=done, total=total))
     _show(summary)

@@ -62,6 +62,10 @@ def render_sky(candidates: Candidates, out: Path, config: SkyConfig, progress: P
         When ``out`` holds something else, or no patch can be planned.
     """
     patches = plan_patches(candidates, config)
+    if not patches:
+        raise MockSkyError(
+            "no candidate is left to render: n_tier_a and n_tier_b leave none, or dec_max_deg is too low"
+        )
     digest = _sky_sha256(patches, config)
     done = _finished(out, digest)
     if done is not None:

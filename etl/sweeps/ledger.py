@@ -22,20 +22,21 @@ from etl.sweeps.source import SweepSource, sha256_of
 def already_loaded(engine: Engine, sources: Sequence[SweepSource], *, verify: bool = False) -> set[str]:
     """Return the names of the files that are in the pool with the content they have now.
 
-    Name and size decide. A file that changed since it was loaded is hashed; with `verify` every one is.
+    Place and size decide. A file that changed since it was loaded, or that lies elsewhere now, is hashed; with
+    `verify` every one is.
     """
-    statement = select(SweepFile.name, SweepFile.n_bytes, SweepFile.sha256, SweepFile.loaded_at).where(
+    statement = select(SweepFile.name, SweepFile.n_bytes, SweepFile.sha256, SweepFile.loaded_at, SweepFile.uri).where(
         SweepFile.status == "loaded"
     )
     with engine.connect() as connection:
         rows = connection.execute(statement).all()
-    loaded: dict[tuple[str, int], list[Row[str, int, str | None, dt.datetime]]] = {}
+    loaded: dict[tuple[str, int], list[Row[str, int, str | None, dt.datetime, str]]] = {}
     for row in rows:
         loaded.setdefault((row.name, row.n_bytes), []).append(row)
     same: set[str] = set()
     for source in sources:
         before = loaded.get((source.name, source.n_bytes), [])
-        is_older = any(source.modified_at <= row.loaded_at for row in before)
+        is_older = any(source.modified_at <= row.loaded_at and source.uri == row.uri for row in before)
         if (is_older and not verify) or (before and sha256_of(source) in {row.sha256 for row in before}):
             same.add(source.name)
     return same

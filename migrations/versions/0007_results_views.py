@@ -586,9 +586,9 @@ JOIN sampling.draw AS d ON d.draw_id = f.draw_id;
     )
     op.execute(
         """-- Grain: one violation of the split rules; empty when all is well.
--- Inputs: sampling.split_scheme, split_cell, close_pair, draw_member, guard_drop; results.manifest (file hashes).
+-- Inputs: sampling.split_scheme, split_cell, split_assignment, close_pair, draw_member, guard_drop; results.manifest (file hashes).
 -- Units: separation_arcsec in arcsec.
--- Excludes: pairs of which a guarded negative has left the manifest.
+-- Excludes: pairs of which a guarded negative has left the manifest; draws that no scheme was assigned to.
 CREATE OR REPLACE VIEW results.split_leakage AS
 WITH
     cell_in_two_splits AS (
@@ -616,7 +616,8 @@ WITH
         FROM sampling.close_pair AS p
         JOIN sampling.draw_member AS a ON a.member_id = p.member_id
         JOIN sampling.draw_member AS b ON b.member_id = p.other_member_id
-        CROSS JOIN sampling.split_scheme AS x
+        JOIN sampling.split_assignment AS assigned ON assigned.draw_id = p.draw_id
+        JOIN sampling.split_scheme AS x ON x.scheme_id = assigned.scheme_id
         JOIN sampling.split_cell AS ca ON ca.scheme_id = x.scheme_id AND ca.healpix_128 = a.healpix_128
         JOIN sampling.split_cell AS cb ON cb.scheme_id = x.scheme_id AND cb.healpix_128 = b.healpix_128
         WHERE ca.split <> cb.split
@@ -648,13 +649,13 @@ SELECT 'same pixels in two splits', v.scheme_id, NULL, v.member_id, v.other_memb
 """
     )
     op.execute(
-        """COMMENT ON VIEW results.split_leakage IS 'Grain: one violation of the split rules; empty when all is well. Inputs: sampling.split_scheme, split_cell, close_pair, draw_member, guard_drop; results.manifest (file hashes). Units: separation_arcsec in arcsec. Excludes: pairs of which a guarded negative has left the manifest.'
+        """COMMENT ON VIEW results.split_leakage IS 'Grain: one violation of the split rules; empty when all is well. Inputs: sampling.split_scheme, split_cell, split_assignment, close_pair, draw_member, guard_drop; results.manifest (file hashes). Units: separation_arcsec in arcsec. Excludes: pairs of which a guarded negative has left the manifest; draws that no scheme was assigned to.'
 """
     )
     op.execute(
         """-- Grain: one count of one stage, in the order of the pipeline, per survey where the rows have one.
 -- Inputs: the tables of every stage; galaxies are counted by their load ledger, never by scanning the pool.
--- Units: rows.
+-- Units: rows; drawn and left out: objects, counted once however many draws or schemes they are in.
 -- Excludes: nothing.
 CREATE OR REPLACE VIEW results.stage_counts AS
 SELECT 1 AS position, 'catalog rows'::text AS stage, NULL::text AS survey, count(*) AS n FROM catalog.lens_source
@@ -674,10 +675,10 @@ WHERE l.tier IS NOT NULL GROUP BY l.tier, m.survey
 UNION ALL
 SELECT 7, 'galaxies near a known lens', NULL, count(DISTINCT n.ls_id) FROM catalog.lens_neighbour AS n
 UNION ALL
-SELECT 8, 'drawn, ' || m.pool, d.survey, count(*)
+SELECT 8, 'drawn, ' || m.pool, d.survey, count(DISTINCT CASE WHEN m.label = 1 THEN m.lens_id ELSE m.ls_id END)
 FROM sampling.draw_member AS m JOIN sampling.draw AS d ON d.draw_id = m.draw_id GROUP BY m.pool, d.survey
 UNION ALL
-SELECT 9, 'left out by the split guard', d.survey, count(*)
+SELECT 9, 'left out by the split guard', d.survey, count(DISTINCT m.ls_id)
 FROM sampling.guard_drop AS g
 JOIN sampling.draw_member AS m ON m.member_id = g.member_id
 JOIN sampling.draw AS d ON d.draw_id = m.draw_id
@@ -692,7 +693,7 @@ FROM training.score AS s JOIN training.model AS m ON m.model_id = s.model_id GRO
 """
     )
     op.execute(
-        """COMMENT ON VIEW results.stage_counts IS 'Grain: one count of one stage, in the order of the pipeline, per survey where the rows have one. Inputs: the tables of every stage; galaxies are counted by their load ledger, never by scanning the pool. Units: rows. Excludes: nothing.'
+        """COMMENT ON VIEW results.stage_counts IS 'Grain: one count of one stage, in the order of the pipeline, per survey where the rows have one. Inputs: the tables of every stage; galaxies are counted by their load ledger, never by scanning the pool. Units: rows; drawn and left out: objects, counted once however many draws or schemes they are in. Excludes: nothing.'
 """
     )
 

@@ -10,8 +10,12 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from db.errors import MissingInputError
-from etl.draw import DrawConfig, draw_negatives
+from db.config import load_config
+from db.errors import BusyError, ConfigError, MissingInputError
+from db.lock import only_one
+from db.provenance import recorded_run
+from etl.draw import draw_negatives
+from etl.draw_rules import DrawConfig
 from etl.errors import SamplingError
 from etl.match import MatchConfig, match_lenses
 from tests.builders import insert_galaxies, insert_lenses
@@ -234,15 +238,78 @@ def test_inclusion_probabilities_weight_back_to_the_eligible_pool(engine: Engine
     assert abs(np.mean(estimates) - total) < 4 * error + 0.01 * total
 
 
-def test_a_draw_of_the_same_name_with_other_rules_or_another_pool_is_refused(engine: Engine) -> None:
+def test_a_draw_of_the_same_name_with_other_rules_is_refused(engine: Engine) -> None:
     load(engine, random_pool())
     draw_negatives(engine, CONFIG)
     with pytest.raises(SamplingError, match="other rules"):
         draw_negatives(engine, CONFIG.model_copy(update={"seed": 1}))
+
+
+def test_an_existing_draw_tells_what_has_become_known_since(engine: Engine) -> None:
+    pool = random_pool()
+    load(engine, pool)
+    assert draw_negatives(engine, CONFIG).news == ""
+    victim = next(iter(members(engine)))
+    place = int(np.flatnonzero(pool.columns["ls_id"] == victim)[0])
+    with engine.begin() as connection:
+        insert_lenses(connection, [pool.ra[place]], [pool.dec[place]], [None])
+        insert_galaxies(connection, [10.0], [10.0])
+    match_lenses(engine, MatchConfig())
+    again = draw_negatives(engine, CONFIG)
+    assert not again.is_new
+    assert (again.n_lenses_since, again.n_galaxies_since, again.n_negatives_near_lens) == (1, 1, 1)
+    assert "1 of its negatives" in again.news
+
+
+def test_a_draw_after_new_galaxies_or_lenses_waits_for_their_match(engine: Engine) -> None:
+    load(engine, random_pool())
     with engine.begin() as connection:
         insert_galaxies(connection, [10.0], [10.0])
-    with pytest.raises(SamplingError, match="3000 galaxies, now 3001"):
+    with pytest.raises(MissingInputError, match="galaxies were loaded after the last match"):
         draw_negatives(engine, CONFIG)
+    match_lenses(engine, MatchConfig())
+    with recorded_run(engine, command="catalog load", config={}):
+        pass
+    with pytest.raises(MissingInputError, match="lenses were loaded after the last match"):
+        draw_negatives(engine, CONFIG)
+    match_lenses(engine, MatchConfig())
+    assert draw_negatives(engine, CONFIG).is_new
+
+
+def test_two_draws_at_once_do_not_race(engine: Engine) -> None:
+    load(engine, random_pool())
+    with only_one(engine, "draws"), pytest.raises(BusyError, match="another process"):
+        draw_negatives(engine, CONFIG)
+
+
+def test_a_footprint_without_positives_leaves_nothing_behind(engine: Engine) -> None:
+    load(engine, random_pool())
+    with pytest.raises(SamplingError, match="no positive"):
+        draw_negatives(engine, CONFIG.model_copy(update={"dec_min_deg": 20.0}))
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM sampling.draw")) == 0
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"negatives_per_positive": -5},
+        {"negatives_per_positive": 0},
+        {"n2_fraction": 2},
+        {"mag_z_max": float("nan")},
+        {"maskbits_clear": [-1]},
+        {"maskbits_clear": [40]},
+        {"seed": 99_999_999_999},
+        {"tier_weights": {"A": 1}},
+        {"tier_weights": {"A": 7, "B": 1}},
+        {"dec_min_deg": 50},
+        {"name": ""},
+    ],
+)
+def test_a_rule_that_makes_no_sense_is_one_line_that_names_it(rule: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(rule))) as caught:
+        load_config(DrawConfig, None, **rule)
+    assert "\n" not in str(caught.value)
 
 
 def test_two_surveys_need_a_name_and_never_mix(engine: Engine) -> None:

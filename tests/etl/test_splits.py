@@ -10,8 +10,10 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
-from db.errors import MissingInputError
-from etl.draw import DrawConfig, draw_negatives
+from db.config import load_config
+from db.errors import ConfigError, MissingInputError
+from etl.draw import draw_negatives
+from etl.draw_rules import DrawConfig
 from etl.errors import SamplingError
 from etl.match import MatchConfig, match_lenses
 from etl.splits import SplitConfig, assign_splits, cell_u, split_of_cells
@@ -101,6 +103,30 @@ def test_assigning_again_changes_nothing_and_other_rules_need_another_name(drawn
     with pytest.raises(SamplingError, match=r"seed 42 \(asked: 43\)"):
         assign_splits(drawn, SplitConfig(seed=43))
     assert assign_splits(drawn, SplitConfig(name="other", seed=43)).scheme == "other"
+
+
+def test_a_draw_of_another_scheme_is_no_leak(drawn: Engine) -> None:
+    assign_splits(drawn, SplitConfig())
+    match_lenses(drawn, MatchConfig())
+    draw_negatives(drawn, DrawConfig(name="second"))
+    assert assign_splits(drawn, SplitConfig(name="other", seed=7)).n_leaks == 0
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"train_below": 2},
+        {"train_below": float("nan")},
+        {"val_below": 0.1},
+        {"guard_arcsec": -1},
+        {"guard_arcsec": 1e9},
+        {"seed": 99_999_999_999},
+        {"name": ""},
+    ],
+)
+def test_a_rule_that_makes_no_sense_is_refused(rule: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(rule))):
+        load_config(SplitConfig, None, **rule)
 
 
 def test_one_cell_cannot_be_in_two_splits(drawn: Engine) -> None:

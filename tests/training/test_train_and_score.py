@@ -14,7 +14,8 @@ import yaml
 from sklearn.metrics import roc_auc_score
 from sqlalchemy import Engine, func, select, update
 
-from db.errors import MissingInputError
+from db.errors import BusyError, MissingInputError
+from db.lock import only_one
 from db.models import Split
 from db.models.imaging import Cutout
 from db.models.provenance import Artifact, Run
@@ -31,7 +32,6 @@ from training.errors import (
     PreprocessingError,
     TrainingError,
 )
-from training.lock import only_one
 from training.manifest import named_manifest
 from training.preprocess import Preprocessing, preprocess
 from training.score import open_scorer, score_model
@@ -239,7 +239,7 @@ def test_the_manifest_comes_in_order_with_weights_by_tier(engine: Engine, world:
 
 
 def test_two_processes_do_not_train_one_model(engine: Engine, world: Any, recipe: Recipe) -> None:
-    with only_one(engine, "model 'tiny'"), pytest.raises(TrainingError, match="another process"):
+    with only_one(engine, "model 'tiny'"), pytest.raises(BusyError, match="another process"):
         train_model(engine, recipe())
     with only_one(engine, "model 'tiny'"):
         pass  # and the lock is given back

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Engine, func, select
 
-from training.errors import TrainingError
+from db.errors import BusyError
 
 
 @contextmanager
@@ -16,13 +16,13 @@ def only_one(engine: Engine, work: str) -> Iterator[None]:
 
     Raises
     ------
-    TrainingError
+    BusyError
         When another process holds it.
     """
     key = func.hashtextextended(work, 0)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if not connection.scalar(select(func.pg_try_advisory_lock(key))):
-            raise TrainingError(f"another process is at work on {work}: wait until it ends")
+            raise BusyError(f"another process is at work on {work}: wait until it ends")
         try:
             yield
         finally:
