@@ -17,7 +17,7 @@ from db.models.catalog import Brick, Galaxy, Lens, LensMatch, SweepFile
 from db.models.imaging import Cutout, CutoutMetric, Gate, ShortcutFeature
 from db.models.provenance import Config, Run
 from db.models.sampling import Draw, DrawMember, Stratum
-from etl.cutouts.commands import EXIT_NO_GO
+from etl.cutouts.commands import EXIT_NO_GO, N_REASONS
 from etl.cutouts.files import read_cutout
 from etl.cutouts.make import CutoutConfig, StoreAddress, make_cutouts
 from etl.storage import LocalStore
@@ -347,9 +347,14 @@ def test_the_command_line_makes_validates_and_exits_3_for_no_go(sky: Sky, run_cl
     assert "NO-GO: draw small" in judged.stdout
     assert key in judged.stdout
     assert "Traceback" not in judged.stderr
+    wrong = run_cli("cutouts", "make", "--draw", "small", "--version", "v2", "--coadds", str(sky.store.root))
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
+    assert "holds no folder `coadd`" in wrong.stderr
+    (sky.store.root / "coadd").mkdir()
     missing = run_cli("cutouts", "make", "--draw", "small", "--version", "v2", "--coadds", str(sky.store.root))
     assert missing.returncode == 1
-    assert missing.stderr.count("failed: brick") == N_BRICKS
+    assert missing.stderr.count("failed: brick") == N_REASONS
+    assert f"and {N_BRICKS - N_REASONS} more bricks" in missing.stderr
 
 
 def test_a_rejected_cutout_stays_rejected_when_its_row_is_there(sky: Sky) -> None:

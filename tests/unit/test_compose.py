@@ -81,8 +81,9 @@ def test_services_wait_for_what_they_need() -> None:
     assert SERVICES["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     assert SERVICES["dashboard"]["depends_on"] == {
         "migrate": {"condition": "service_completed_successfully"},
-        "s3": {"condition": "service_healthy"},
+        "bucket": {"condition": "service_completed_successfully"},
     }
+    assert SERVICES["bucket"]["depends_on"] == {"s3": {"condition": "service_healthy"}}
 
 
 def test_no_secret_has_a_default() -> None:
