@@ -153,8 +153,8 @@ def _match(engine: Engine, _config: DemoConfig, _report: Callable[..., None]) ->
 
 
 def _draw(engine: Engine, config: DemoConfig, _report: Callable[..., None]) -> str:
-    from etl.draw import draw_negatives
-    from etl.draw_rules import DrawConfig
+    from etl.draw.rules import DrawConfig
+    from etl.draw.stage import draw_negatives
 
     done = draw_negatives(engine, DrawConfig(name=config.draw, survey="mock"))
     drawn = ", ".join(f"{n:,} {pool}" for pool, n in sorted(done.n_by_pool.items()))

@@ -50,8 +50,8 @@ def draw(
     """Draw stratified negatives, 100 for each matched positive. The same draw again changes nothing."""
     from db.config import load_config
     from db.engine import open_engine
-    from etl.draw import draw_negatives
-    from etl.draw_rules import DrawConfig
+    from etl.draw.rules import DrawConfig
+    from etl.draw.stage import draw_negatives
 
     rules = load_config(DrawConfig, config, name=name, survey=survey, seed=seed)
     result = draw_negatives(open_engine(), rules)

@@ -14,8 +14,8 @@ from db.config import load_config
 from db.errors import BusyError, ConfigError, MissingInputError
 from db.lock import only_one
 from db.provenance import recorded_run
-from etl.draw import draw_negatives
-from etl.draw_rules import DrawConfig
+from etl.draw.rules import DrawConfig
+from etl.draw.stage import draw_negatives
 from etl.errors import SamplingError
 from etl.match import MatchConfig, match_lenses
 from tests.builders import insert_galaxies, insert_lenses

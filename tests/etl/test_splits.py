@@ -12,8 +12,8 @@ from sqlalchemy.exc import IntegrityError
 
 from db.config import load_config
 from db.errors import ConfigError, MissingInputError
-from etl.draw import draw_negatives
-from etl.draw_rules import DrawConfig
+from etl.draw.rules import DrawConfig
+from etl.draw.stage import draw_negatives
 from etl.errors import SamplingError
 from etl.match import MatchConfig, match_lenses
 from etl.splits import SplitConfig, assign_splits, cell_u, split_of_cells
