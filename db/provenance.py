@@ -22,6 +22,7 @@ from db.models.provenance import Config
 from db.models.provenance import Run as RunRow
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+SOURCES = ("*.py", "*.sql", "*.yaml")
 PACKAGES = ("db", "migrations", "etl", "training", "analysis", "dashboard")
 
 
@@ -83,11 +84,11 @@ def _finish(engine: Engine, run_id: int, *, status: str, error: str | None) -> N
 
 @cache
 def code_sha256() -> str:
-    """SHA-256 over the names and bytes of the Python and SQL sources of the checkout, in sorted order."""
+    """SHA-256 over the names and bytes of the Python, SQL and YAML sources of the checkout, in sorted order."""
     digest = hashlib.sha256()
     sources = [CHECKOUT / "stronglens.py"]
     for package in PACKAGES:
-        sources += [path for pattern in ("*.py", "*.sql") for path in (CHECKOUT / package).rglob(pattern)]
+        sources += [path for pattern in SOURCES for path in (CHECKOUT / package).rglob(pattern)]
     for path in sorted(sources):
         digest.update(str(path.relative_to(CHECKOUT)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
