@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -125,7 +125,7 @@ def _lacking(targets: pd.DataFrame, address: StoreAddress, version: str) -> pd.D
 
 @contextmanager
 def _results(places: Places, todo: pd.DataFrame, n_workers: int) -> Iterator[Iterable[tuple[BrickResult, int]]]:
-    """Cut every brick, in processes of their own unless one worker is enough; the order is that of completion."""
+    """Cut every brick, in processes of their own unless one worker is enough; in the order of their names."""
     bricks = {str(name): _targets(rows) for name, rows in todo.groupby("brickname", sort=True)}
     if n_workers == 1 or len(bricks) < 2:
         yield ((cut_brick(places, name, targets), len(targets)) for name, targets in bricks.items())
@@ -135,7 +135,8 @@ def _results(places: Places, todo: pd.DataFrame, n_workers: int) -> Iterator[Ite
     with ProcessPoolExecutor(min(n_workers, len(bricks)), mp_context=context) as pool:
         futures = {pool.submit(cut_brick, places, name, targets): len(targets) for name, targets in bricks.items()}
         try:
-            yield ((future.result(), futures[future]) for future in as_completed(futures))
+            # In the order of the bricks, not of completion: rows, and so a training's order, are the same every time.
+            yield ((future.result(), n_targets) for future, n_targets in futures.items())
         except BrokenProcessPool as exc:
             raise EtlError("a worker that cut bricks died (out of memory?): run again with fewer --workers") from exc
         finally:
