@@ -12,6 +12,8 @@ VIEW_ORDER = (
     "manifest",
     "positives",
     "strata",
+    "draws",
+    "confusers",
     "scores",
     "recall_by_stratum",
     "fpr_by_contaminant",
@@ -56,8 +58,17 @@ def views() -> list[Definition]:
 
 def functions() -> list[Definition]:
     """The functions of the schema."""
+    return _functions(HERE / "functions")
+
+
+def pg_sphere_functions() -> list[Definition]:
+    """The functions that are there only where the extension pg_sphere is."""
+    return _functions(HERE / "functions" / "pg_sphere")
+
+
+def _functions(folder: Path) -> list[Definition]:
     found = []
-    for path in sorted((HERE / "functions").glob("*.sql")):
+    for path in sorted(folder.glob("*.sql")):
         sql = path.read_text()
         match = _FUNCTION.search(sql)
         if match is None:

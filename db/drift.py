@@ -16,7 +16,7 @@ from sqlalchemy.schema import CreateSchema
 
 from db import migrate
 from db.copy import psycopg_connection
-from db.definitions import Definition, functions, triggers, views
+from db.definitions import Definition, functions, pg_sphere_functions, triggers, views
 from db.models import SCHEMAS, Base
 
 SCRATCH = "drift_scratch_"
@@ -73,7 +73,9 @@ def check(engine: Engine) -> list[str]:
         return [f"revision is {revision or 'none'}, the code's is {head}: run `stronglens db upgrade`"]
     with engine.connect() as connection, connection.begin() as transaction:
         lines = _tables(connection)
-        for definitions in (functions(), triggers(), views()):
+        # Those of pg_sphere may be there or not; `stronglens db bootstrap` makes them.
+        optional = [function for function in pg_sphere_functions() if _print(connection, function) is not None]
+        for definitions in (functions() + optional, triggers(), views()):
             lines += _definitions(connection, definitions)
         lines += _view_comments(connection)
         transaction.rollback()

@@ -1,8 +1,7 @@
--- Uniform key in [0, 1) of a galaxy under a seed and a purpose: the first 4 bytes, big-endian, of
--- SHA-256('<ls_id>_<seed>_<purpose>') / 2^32. Independent of the PostgreSQL version and of the order of rows.
-CREATE OR REPLACE FUNCTION sampling.draw_key(ls_id bigint, seed integer, purpose text) RETURNS double precision
+-- Uniform key of a galaxy under a salt (the seed and the purpose of a draw, hashed): a whole 64-bit number, signed.
+-- PostgreSQL's hash of an integer folds its halves into one, so that of a whole ls_id would put many galaxies of one
+-- brick's number on one key; here each half, below 2^32, is hashed by itself, the second salted with the first.
+-- The hash must not differ between versions of PostgreSQL: a test holds it to golden values and to a reimplementation.
+CREATE OR REPLACE FUNCTION sampling.draw_key(ls_id bigint, salt bigint) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN (
-    ('x' || left(encode(sha256(convert_to(ls_id::text || '_' || seed::text || '_' || purpose, 'UTF8')), 'hex'), 8))
-        ::bit(32)::bigint & 4294967295
-) / 4294967296.0::double precision;
+RETURN hashint8extended(ls_id & 4294967295, hashint8extended(ls_id >> 32, salt));

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -13,6 +14,7 @@ from sqlalchemy import (
     Index,
     SmallInteger,
     UniqueConstraint,
+    false,
     func,
     text,
 )
@@ -26,8 +28,11 @@ NOBS_Z_BINS = ("1-2", "3-5", "6-10", "11+")
 STRATUM_TYPES = ("SER", "DEV", "REX")
 """Tractor types that have strata of their own."""
 
-CONFUSER_CATEGORIES = ("ring", "edge_on", "large", "blue_clumpy")
-"""Kinds of hard confusers (pool N2), in the order in which a galaxy of several kinds is assigned."""
+CONFUSERS_OF_THE_POOL = ("ring", "edge_on", "large", "blue_clumpy")
+"""Kinds of hard confusers (pool N2) by their columns, in the order in which a galaxy of several kinds is assigned."""
+
+CONFUSER_CATEGORIES = (*CONFUSERS_OF_THE_POOL, "mined")
+"""All kinds of hard confusers: those of the pool, and those that a model took for lenses."""
 
 
 class Draw(Base):
@@ -38,9 +43,11 @@ class Draw(Base):
         UniqueConstraint("name"),
         UniqueConstraint("draw_id", "survey"),
         one_of("survey", Survey),
+        one_of("key_rule", ("sha256", "hashint8")),
         {
             "schema": "sampling",
-            "comment": "One stratified sample of negatives, and the positives it was drawn for. Never mixes surveys.",
+            "comment": "One stratified sample of negatives, and the positives it was drawn for. Never mixes surveys; "
+            "frozen, by triggers, once a model uses it.",
         },
     )
 
@@ -48,7 +55,7 @@ class Draw(Base):
     name: Mapped[str] = mapped_column(comment="Its name, chosen by the user")
     survey: Mapped[str] = mapped_column(comment="dr10 or mock")
     data_release: Mapped[int] = mapped_column(SmallInteger, comment="Data release of the survey: 10")
-    seed: Mapped[int] = mapped_column(comment="Seed of the draw keys")
+    seed: Mapped[int | None] = mapped_column(comment="Seed of the draw keys; NULL of an imported draw: not known")
     config_sha256: Mapped[str] = mapped_column(
         ForeignKey("provenance.config.config_sha256"), comment="All rules of the draw"
     )
@@ -56,6 +63,46 @@ class Draw(Base):
     n_lenses_known: Mapped[int] = mapped_column(comment="Known lenses and cluster cores excluded around, when drawn")
     n_galaxies: Mapped[int] = mapped_column(BigInteger, comment="Rows of the pool of this survey, when drawn")
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now(), comment="When it was drawn")
+    is_imported: Mapped[bool] = mapped_column(
+        server_default=false(), comment="Whether it was brought in from an earlier manifest instead of drawn here"
+    )
+    differences: Mapped[dict[str, Any] | None] = mapped_column(
+        comment="Import: by column, values compared and values that differ from what we have or derive; NULL where it "
+        "was drawn here"
+    )
+    key_rule: Mapped[str | None] = mapped_column(
+        comment="Keys that its negatives were chosen by: hashint8 (sampling.draw_key), sha256 (version 0.1.0); "
+        "NULL: it was not drawn here"
+    )
+
+
+class Mining(Base):
+    """Where a draw with mined negatives comes from."""
+
+    __tablename__ = "mining"
+    __table_args__ = (
+        CheckConstraint("draw_id <> base_draw_id", name="draw_is_new"),
+        {
+            "schema": "sampling",
+            "comment": "A draw that `stronglens draw mine` made: the members of another draw, and galaxies that a "
+            "model wrongly takes for lenses.",
+        },
+    )
+
+    draw_id: Mapped[int] = mapped_column(
+        ForeignKey("sampling.draw.draw_id", ondelete="CASCADE"), primary_key=True, comment="The draw with the mined"
+    )
+    base_draw_id: Mapped[int] = mapped_column(
+        ForeignKey("sampling.draw.draw_id"), index=True, comment="The draw whose members it took over"
+    )
+    model_id: Mapped[int] = mapped_column(
+        ForeignKey("training.model.model_id"), index=True, comment="The model whose scores were mined"
+    )
+    n_wanted: Mapped[int] = mapped_column(comment="Mined negatives asked for")
+    n_mined: Mapped[int] = mapped_column(comment="Mined negatives found; fewer than asked for is a shortfall")
+    n_near_lens: Mapped[int] = mapped_column(
+        comment="Negatives of the base draw left out, since a lens known now lies within 11 arcsec"
+    )
 
 
 class Stratum(Base):
@@ -73,7 +120,8 @@ class Stratum(Base):
         ),
         {
             "schema": "sampling",
-            "comment": "One stratum of a draw, with its eligible pool, target and what was drawn.",
+            "comment": "One stratum of a draw, with its eligible pool, target and what was drawn. A trigger refuses "
+            "any change once a model uses the draw.",
         },
     )
 
@@ -82,14 +130,22 @@ class Stratum(Base):
     nobs_z_bin: Mapped[str] = mapped_column(comment="Exposures in z: 1-2, 3-5, 6-10, 11+")
     type: Mapped[str] = mapped_column(comment="Tractor type: SER, DEV or REX")
     n_positives: Mapped[int] = mapped_column(comment="Positives of the draw in this stratum")
-    n_eligible_n1: Mapped[int] = mapped_column(comment="Galaxies eligible for N1: of this type, after N2 was drawn")
-    n_eligible_n2: Mapped[int] = mapped_column(
-        comment="Hard confusers eligible for N2: of this type, and the EXP ones of the nobs bin assigned here by hash"
+    n_eligible_n1: Mapped[int | None] = mapped_column(
+        comment="Galaxies eligible for N1: of this type, after N2 was drawn; NULL of an imported draw: not known"
     )
-    n_target_n1: Mapped[int] = mapped_column(comment="N1 negatives wanted")
-    n_target_n2: Mapped[int] = mapped_column(comment="N2 negatives wanted")
+    n_eligible_n2: Mapped[int | None] = mapped_column(
+        comment="Hard confusers eligible for N2: of this type, and the EXP ones of the nobs bin assigned here by hash; "
+        "NULL of an imported draw"
+    )
+    n_target_n1: Mapped[int | None] = mapped_column(comment="N1 negatives wanted; NULL of an imported draw: not known")
+    n_target_n2: Mapped[int | None] = mapped_column(comment="N2 negatives wanted; NULL of an imported draw")
     n_drawn_n1: Mapped[int] = mapped_column(comment="N1 negatives drawn; fewer than wanted is a shortfall")
-    n_drawn_n2: Mapped[int] = mapped_column(comment="N2 negatives drawn; fewer than wanted is a shortfall")
+    n_drawn_n2: Mapped[int] = mapped_column(
+        comment="N2 negatives drawn, without mined ones; fewer than wanted is a shortfall"
+    )
+    n_drawn_mined: Mapped[int] = mapped_column(
+        server_default=text("0"), comment="Mined negatives (pool N2) in this stratum; they are beside the target"
+    )
 
 
 class DrawMember(Base):
@@ -108,7 +164,10 @@ class DrawMember(Base):
         ),
         CheckConstraint("label = 1 OR (ls_id IS NOT NULL AND stratum_id IS NOT NULL)", name="negatives_are_galaxies"),
         CheckConstraint("(pool = 'N2') = (category IS NOT NULL)", name="category_when_n2"),
-        CheckConstraint("(inclusion_probability IS NULL) = (label = 1)", name="probability_when_negative"),
+        CheckConstraint(
+            "inclusion_probability IS NULL OR (label = 0 AND category IS DISTINCT FROM 'mined')",
+            name="probability_when_negative",
+        ),
         CheckConstraint(
             "inclusion_probability IS NULL OR (inclusion_probability > 0 AND inclusion_probability <= 1)",
             name="inclusion_probability_range",
@@ -116,6 +175,7 @@ class DrawMember(Base):
         CheckConstraint("weight > 0 AND weight <= 1", name="weight_range"),
         *sky_position(),
         UniqueConstraint("draw_id", "lens_id"),
+        Index("ix_draw_member_lens_id", "lens_id", postgresql_where=text("lens_id IS NOT NULL")),
         Index("ix_draw_member_q3c", text("q3c_ang2ipix(ra, dec)")),
         Index(
             "uq_draw_member_draw_id_ls_id_negative",
@@ -126,26 +186,25 @@ class DrawMember(Base):
         ),
         {
             "schema": "sampling",
-            "comment": "One object of a draw: a positive (lens) or a negative (pool galaxy). A trigger refuses "
-            "galaxies of another survey.",
+            "comment": "One object of a draw: a positive (lens) or a negative (pool galaxy). Triggers refuse galaxies "
+            "of another survey, and any change once a model uses the draw.",
         },
     )
 
     member_id: Mapped[int] = mapped_column(
         BigInteger, Identity(always=True), primary_key=True, comment="Key of the member"
     )
-    draw_id: Mapped[int] = mapped_column(
-        ForeignKey("sampling.draw.draw_id", ondelete="CASCADE"), index=True, comment="The draw"
-    )
+    # No index of its own: that of (draw_id, lens_id) serves, and one less makes a draw faster.
+    draw_id: Mapped[int] = mapped_column(ForeignKey("sampling.draw.draw_id", ondelete="CASCADE"), comment="The draw")
     label: Mapped[int] = mapped_column(SmallInteger, comment="1 positive, 0 negative")
     pool: Mapped[str] = mapped_column(comment="positive; N1 (deployment-like); N2 (hard confusers)")
     lens_id: Mapped[int | None] = mapped_column(
-        BigInteger, ForeignKey("catalog.lens.lens_id"), index=True, comment="The lens; NULL for negatives"
+        BigInteger, ForeignKey("catalog.lens.lens_id"), comment="The lens; NULL for negatives"
     )
     tier: Mapped[str | None] = mapped_column(comment="Tier of the positive when drawn; NULL for negatives")
+    # No foreign key: triggers check all new members at once (refuse_mixed_draw, refuse_used_galaxy).
     ls_id: Mapped[int | None] = mapped_column(
         BigInteger,
-        ForeignKey("catalog.galaxy.ls_id"),
         index=True,
         comment="The galaxy; for a positive its Tractor match, NULL where it has none in the pool",
     )
@@ -154,9 +213,13 @@ class DrawMember(Base):
         index=True,
         comment="Its stratum; NULL for positives that match EXP, PSF or nothing",
     )
-    category: Mapped[str | None] = mapped_column(comment="Kind of confuser (N2): ring, edge_on, large, blue_clumpy")
+    category: Mapped[str | None] = mapped_column(
+        comment="Kind of confuser (N2): ring, edge_on, large, blue_clumpy, or mined (a model took it for a lens: no "
+        "sample of the survey, to be left out when reweighting)"
+    )
     inclusion_probability: Mapped[float | None] = mapped_column(
-        comment="Probability that the draw takes this galaxy, by whichever pool; 1/it weights back to the survey"
+        comment="Probability that the draw takes this galaxy, by whichever pool; 1/it weights back to the survey. NULL "
+        "for positives and mined negatives, and where an imported draw does not say (a trigger asks all others for it)"
     )
     weight: Mapped[float] = mapped_column(comment="Weight in the training loss: tier A 1.0, B 0.5, negatives 1.0")
     ra: Mapped[float] = mapped_column(comment="Right ascension of the cutout's centre, degrees")
@@ -266,7 +329,7 @@ class GuardDrop(Base):
         primary_key=True,
         comment="The scheme",
     )
-    member_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, comment="The negative left out")
+    member_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True, comment="The negative left out")
     nearest_member_id: Mapped[int] = mapped_column(BigInteger, comment="The nearest member of another split")
     separation_arcsec: Mapped[float] = mapped_column(comment="Distance to it, arcsec")
 

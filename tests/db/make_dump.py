@@ -22,6 +22,7 @@ from tests.db.checksums import checksums, columns
 DUMPS = Path(__file__).parent / "dumps"
 
 SHRINK = """
+DROP EXTENSION IF EXISTS pg_sphere CASCADE;
 DELETE FROM sampling.split_cell c
 WHERE c.healpix_128 % 97 <> 0
     AND NOT EXISTS (SELECT 1 FROM sampling.draw_member m WHERE m.healpix_128 = c.healpix_128);
