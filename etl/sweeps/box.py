@@ -26,7 +26,8 @@ class SkyBox:
     def contains(self, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Tell which positions lie within, give or take the tolerance; NaN does not."""
         width = (self.ra_max - self.ra_min) % 360 or 360.0
-        offset = (ra - self.ra_min + TOLERANCE_DEG) % 360
+        with np.errstate(invalid="ignore"):  # an infinite position has no remainder: NaN, which is outside
+            offset = (ra - self.ra_min + TOLERANCE_DEG) % 360
         inside: NDArray[np.bool_] = (
             (offset <= width + 2 * TOLERANCE_DEG)
             & (dec >= self.dec_min - TOLERANCE_DEG)

@@ -13,23 +13,20 @@ from astropy.io.fits import Header
 from astropy.io.fits.verify import VerifyError
 
 from etl.errors import SweepFileError
+from etl.sweeps.blocks import BLOCK, read_exactly, read_header, skip_data
 from etl.sweeps.columns import SweepColumn
 
-BLOCK = 2880
-"""FITS files come in blocks of this many bytes (FITS standard 4.0, section 3.1)."""
-
-_MAX_HEADER_BLOCKS = 4096
-_END = b"END" + b" " * 77
 _TFORM = re.compile(r"\s*(\d*)([LXBIJKAEDCMPQ])")
 _WIDTHS = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
 
 
 @dataclass(frozen=True)
 class TableLayout:
-    """A binary table: rows, and the kept columns within a row, as stored (big-endian)."""
+    """A binary table: rows, the kept columns within a row as stored (big-endian), and the bytes behind the rows."""
 
     n_rows: int
     dtype: np.dtype[np.void]
+    heap_bytes: int
 
 
 @dataclass(frozen=True)
@@ -49,70 +46,34 @@ def find_table(stream: BinaryIO, columns: Sequence[SweepColumn]) -> TableLayout:
     SweepFileError
         With the reason alone (the caller names the file): not FITS, no table, missing columns, unsupported formats.
     """
-    header = _read_header(stream, is_first=True)
-    while header is not None and str(header.get("XTENSION", "")).strip() != "BINTABLE":
-        _skip(stream, _data_bytes(header))
-        header = _read_header(stream, is_first=False)
-    if header is None:
-        raise SweepFileError("holds no binary table; expected a sweep or Tractor catalog")
+    header = _table_header(stream)
     try:
-        row_bytes, n_rows = int(header["NAXIS1"]), int(header["NAXIS2"])
+        row_bytes, n_rows, heap_bytes = int(header["NAXIS1"]), int(header["NAXIS2"]), int(header.get("PCOUNT", 0))
+        if n_rows < 0 or heap_bytes < 0:
+            raise ValueError(f"NAXIS2 = {n_rows}, PCOUNT = {heap_bytes}")  # noqa: TRY301 - one message for all
         fields = _fields(header)
     except (KeyError, TypeError, ValueError, VerifyError) as exc:
         raise SweepFileError(f"its table header is not valid FITS ({' '.join(str(exc).split())})") from exc
     end = max((field.offset + _n_bytes(field) for group in fields.values() for field in group), default=0)
     if end != row_bytes:
         raise SweepFileError(f"its columns are {end} bytes wide, its header says NAXIS1 = {row_bytes}")
-    return TableLayout(n_rows, _kept_dtype(header, fields, columns, row_bytes))
+    return TableLayout(n_rows, _kept_dtype(header, fields, columns, row_bytes), heap_bytes)
 
 
-def _read_header(stream: BinaryIO, *, is_first: bool) -> Header | None:
-    blocks: list[bytes] = []
-    while not blocks or not _has_end(blocks[-1]):
+def _table_header(stream: BinaryIO) -> Header:
+    block = read_exactly(stream, BLOCK)
+    if not block:
+        raise SweepFileError("is empty: it has 0 bytes")
+    if not block.startswith(b"SIMPLE  ="):
+        raise SweepFileError("is not a FITS file")
+    header = read_header(stream, block)
+    while str(header.get("XTENSION", "")).strip() != "BINTABLE":
+        skip_data(stream, header)
         block = read_exactly(stream, BLOCK)
-        if is_first and not blocks and not block.startswith(b"SIMPLE  ="):
-            raise SweepFileError("is not a FITS file")
-        if not block and not blocks:
-            return None
-        if len(block) < BLOCK:
-            raise SweepFileError("is truncated within a header")
-        if len(blocks) == _MAX_HEADER_BLOCKS:
-            raise SweepFileError("has a header without END")
-        blocks.append(block)
-    try:
-        return Header.fromstring(b"".join(blocks))
-    except (ValueError, VerifyError) as exc:
-        raise SweepFileError(f"has an unreadable header ({' '.join(str(exc).split())})") from exc
-
-
-def _has_end(block: bytes) -> bool:
-    return any(block[start : start + 80] == _END for start in range(0, BLOCK, 80))
-
-
-def read_exactly(stream: BinaryIO, n_bytes: int) -> bytes:
-    """Read `n_bytes`, or fewer where the stream ends."""
-    parts: list[bytes] = []
-    while n_bytes and (part := stream.read(n_bytes)):
-        parts.append(part)
-        n_bytes -= len(part)
-    return b"".join(parts)
-
-
-def _skip(stream: BinaryIO, n_bytes: int) -> None:
-    while n_bytes:
-        part = stream.read(min(n_bytes, 1 << 20))
-        if not part:
-            raise SweepFileError("is truncated before its table")
-        n_bytes -= len(part)
-
-
-def _data_bytes(header: Header) -> int:
-    axes = [int(header[f"NAXIS{axis}"]) for axis in range(1, int(header.get("NAXIS", 0)) + 1)]
-    if not axes:
-        return 0
-    n_elements = int(header.get("PCOUNT", 0)) + int(np.prod(axes, dtype=np.int64))
-    n_bytes = abs(int(header["BITPIX"])) // 8 * int(header.get("GCOUNT", 1)) * n_elements
-    return -(-n_bytes // BLOCK) * BLOCK
+        if not block:
+            raise SweepFileError("holds no binary table; expected a sweep or Tractor catalog")
+        header = read_header(stream, block)
+    return header
 
 
 def _fields(header: Header) -> dict[str, list[_Field]]:
@@ -167,6 +128,8 @@ def _problems(header: Header, column: SweepColumn, found: list[_Field]) -> list[
     if field.code not in column.codes or (field.code != "A" and field.n_elements != 1) or not field.n_elements:
         expected = " or ".join(column.codes)
         return [f"{column.name} has format {field.tform}, expected {expected}"]
+    if field.code == "A" and (field.tform[-1] != "A" or f"TDIM{field.number}" in header):
+        return [f"{column.name} holds several texts a row ({field.tform}), expected one"]
     neutral = {"TSCAL": 1, "TZERO": 0, "TNULL": None}
     return [
         f"{column.name} has {key}{field.number} = {header[f'{key}{field.number}']}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 import healpy
 import numpy as np
@@ -15,11 +15,20 @@ from etl.survey import DATA_RELEASE, N_BRICKID_BITS, N_OBJID_BITS, ls_id, survey
 from etl.sweeps.box import SkyBox
 from etl.sweeps.columns import GALAXY_FLOATS, GALAXY_INTEGERS, GALAXY_SCHEMA
 from etl.sweeps.config import SweepLoadConfig
-from etl.sweeps.reader import text_values
+from etl.sweeps.rows import SweepRows, arrow
+from etl.sweeps.seen import SeenKeys
 
 NSIDE = 128
 
 _Mask = NDArray[np.bool_]
+
+
+class _Problem(NamedTuple):
+    """A reason to refuse rows, which rows it holds for, and the columns whose values tell."""
+
+    reason: str
+    is_bad: _Mask
+    columns: tuple[str, ...]
 
 
 @dataclass
@@ -35,7 +44,7 @@ class RowCounts:
 
 @dataclass
 class PoolSelection:
-    """Judge of one file's rows; `select` takes its batches in order.
+    """Judge of one file's rows; `select` takes its chunks in order.
 
     Attributes
     ----------
@@ -53,126 +62,113 @@ class PoolSelection:
     box: SkyBox | None = None
     counts: RowCounts = field(default_factory=RowCounts)
     bricks: dict[int, str] = field(default_factory=dict)
-    _seen: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    _seen: SeenKeys = field(default_factory=SeenKeys)
 
-    def select(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Return the rows of a batch that go into ``catalog.galaxy``, and count the others.
+    def select(self, rows: SweepRows) -> pa.RecordBatch:
+        """Return the rows that go into ``catalog.galaxy``, and count the others.
+
+        Only what decides is read of every row; the other columns are read of the rows that are kept.
 
         Raises
         ------
         SweepFileError
             When a row is of another survey, or a brick number has two names.
         """
-        self._check_survey(batch)
-        first_row = self.counts.n_read
-        chosen = np.flatnonzero(_is_selected(batch, self.config))
-        self.counts.n_read += batch.num_rows
-        self.counts.n_not_selected += batch.num_rows - len(chosen)
-        rows = batch.take(pa.array(chosen))
-        numbers = chosen + first_row
-        is_good = self._judge(rows, numbers, _problems(rows, self.box))
-        rows, numbers = rows.filter(pa.array(is_good)), numbers[is_good]
-        keys = _keys(rows)
-        is_new = self._judge(rows, numbers, {"ls_id repeats within the file": self._repeats(keys)})
-        if not is_new.all():
-            rows, keys = rows.filter(pa.array(is_new)), keys[is_new]
-        self.counts.n_kept += rows.num_rows
-        self._note_bricks(rows)
-        return self._galaxies(rows, keys)
+        self._check_survey(rows)
+        is_chosen = _is_selected(rows, self.config)
+        numbers = np.flatnonzero(is_chosen) + self.counts.n_read
+        self.counts.n_read += rows.num_rows
+        self.counts.n_not_selected += rows.num_rows - len(numbers)
+        chosen = rows.where(is_chosen)
+        is_good = self._judge(chosen, numbers, _problems(chosen, self.box))
+        good, numbers = chosen.where(is_good), numbers[is_good]
+        keys = ls_id(good.values("RELEASE"), good.values("BRICKID"), good.values("OBJID"))
+        repeats = _Problem("ls_id repeats within the file", self._seen.add(keys), ())
+        is_new = self._judge(good, numbers, [repeats])
+        kept = good.where(is_new)
+        self.counts.n_kept += kept.num_rows
+        self._note_bricks(kept)
+        return self._galaxies(kept, keys[is_new])
 
-    def _check_survey(self, batch: pa.RecordBatch) -> None:
-        surveys = set(survey_of_release(np.unique(_numpy(batch, "RELEASE"))).tolist())
+    def _check_survey(self, rows: SweepRows) -> None:
+        surveys = set(survey_of_release(np.unique(rows.values("RELEASE"))).tolist())
         if surveys - {self.survey}:
             raise SweepFileError(f"mixes surveys: {', '.join(sorted(surveys | {self.survey}))}")
 
-    def _judge(self, rows: pa.RecordBatch, numbers: NDArray[np.int64], problems: dict[str, _Mask]) -> _Mask:
+    def _judge(self, rows: SweepRows, numbers: NDArray[np.int64], problems: list[_Problem]) -> _Mask:
         """Count and describe the rows that have a problem; return which have none."""
-        is_bad = np.logical_or.reduce(list(problems.values()), axis=0)
+        is_bad = np.logical_or.reduce([problem.is_bad for problem in problems], axis=0)
         bad = np.flatnonzero(is_bad)
         for index in bad[: self.config.max_quarantine_rows + 1 - len(self.counts.bad)]:
-            reason = next(reason for reason, mask in problems.items() if mask[index])
-            row = {name: rows.column(name)[int(index)].as_py() for name in ("RELEASE", "BRICKID", "OBJID")}
-            key = "/".join(str(value) for value in row.values())
+            problem = next(problem for problem in problems if problem.is_bad[index])
+            key = "/".join(str(rows.records[name][index]) for name in ("RELEASE", "BRICKID", "OBJID"))
+            found = ", ".join(str(rows.records[name][index]) for name in problem.columns)
+            reason = f"{problem.reason}: {found}" if found else problem.reason
             self.counts.bad.append(f"row {numbers[index]} (release/brickid/objid {key}): {reason}")
         self.counts.n_bad += len(bad)
         is_good: _Mask = ~is_bad
         return is_good
 
-    def _repeats(self, keys: NDArray[np.int64]) -> _Mask:
-        """Tell which keys were there before, in this batch or an earlier one; remember the others."""
-        unique, first = np.unique(keys, return_index=True)
-        at = np.searchsorted(self._seen, unique)
-        is_new = np.ones(len(unique), dtype=np.bool_)
-        within = at < len(self._seen)
-        is_new[within] = self._seen[at[within]] != unique[within]
-        self._seen = np.insert(self._seen, at[is_new], unique[is_new])
-        repeats = np.ones(len(keys), dtype=np.bool_)
-        repeats[first[is_new]] = False
-        return repeats
+    def _note_bricks(self, rows: SweepRows) -> None:
+        if not rows.num_rows:
+            return
+        ids, names = rows.values("BRICKID"), rows.values("BRICKNAME")
+        # Neighbouring rows share their brick, so few of them begin one.
+        begins = np.r_[True, (ids[1:] != ids[:-1]) | (names[1:] != names[:-1])]
+        for brickid, stored in set(zip(ids[begins].tolist(), names[begins].tolist(), strict=True)):
+            name = stored.decode("ascii", "replace")
+            known = self.bricks.setdefault(brickid, name)
+            if known != name:
+                raise SweepFileError(f"gives brick {brickid} two names: {known} and {name}")
 
-    def _note_bricks(self, rows: pa.RecordBatch) -> None:
-        ids, names = _numpy(rows, "BRICKID"), text_values(rows.column("BRICKNAME"))
-        pairs = np.unique(np.rec.fromarrays([ids, names]))
-        for brickid, name in pairs.tolist():
-            known = self.bricks.setdefault(brickid, name.decode("ascii", "replace"))
-            if known != name.decode("ascii", "replace"):
-                raise SweepFileError(f"gives brick {brickid} two names: {known} and {name.decode()}")
-
-    def _galaxies(self, rows: pa.RecordBatch, keys: NDArray[np.int64]) -> pa.RecordBatch:
+    def _galaxies(self, rows: SweepRows, keys: NDArray[np.int64]) -> pa.RecordBatch:
         n_rows = rows.num_rows
-        cells = healpy.ang2pix(NSIDE, _numpy(rows, "RA"), _numpy(rows, "DEC"), nest=True, lonlat=True)
-        flux_i = _numpy(rows, "FLUX_I")
+        ra, dec, flux_i = rows.values("RA"), rows.values("DEC"), rows.values("FLUX_I")
+        cells = healpy.ang2pix(NSIDE, ra, dec, nest=True, lonlat=True)
         own: dict[str, pa.Array] = {
-            "ls_id": pa.array(keys),
-            "ra": rows.column("RA"),
-            "dec": rows.column("DEC"),
-            "healpix_128": pa.array(np.asarray(cells, dtype=np.int32)),
-            "sweep_file_id": pa.repeat(pa.scalar(self.sweep_file_id, pa.int32()), n_rows),
-            "survey": pa.repeat(self.survey, n_rows),
-            "data_release": pa.repeat(pa.scalar(DATA_RELEASE, pa.int16()), n_rows),
-            "type": pa.array(text_values(rows.column("TYPE")).astype("U"), pa.string()),
+            "ls_id": arrow(keys),
+            "ra": arrow(ra),
+            "dec": arrow(dec),
+            "healpix_128": arrow(cells.astype(np.int32)),
+            "sweep_file_id": arrow(np.full(n_rows, self.sweep_file_id, np.int32)),
+            "survey": arrow(np.full(n_rows, self.survey.encode())).cast(pa.string()),
+            "data_release": arrow(np.full(n_rows, DATA_RELEASE, np.int16)),
+            "type": arrow(rows.values("TYPE").astype("S3")).cast(pa.string()),  # SER, DEV, REX, EXP
             # Only where i was not observed may it be missing.
-            "flux_i": pa.array(np.where(np.isfinite(flux_i), flux_i, np.float32(0))),
+            "flux_i": arrow(np.where(np.isfinite(flux_i), flux_i, np.float32(0))),
         }
-        same = {name: rows.column(fits) for fits, name in (GALAXY_FLOATS | GALAXY_INTEGERS).items()}
-        columns = same | own
-        return pa.RecordBatch.from_arrays([columns[name] for name in GALAXY_SCHEMA.names], schema=GALAXY_SCHEMA)
+        names = {galaxy: fits for fits, galaxy in (GALAXY_FLOATS | GALAXY_INTEGERS).items()}
+        arrays = [own[name] if name in own else rows.column(names[name]) for name in GALAXY_SCHEMA.names]
+        return pa.RecordBatch.from_arrays(arrays, schema=GALAXY_SCHEMA)
 
 
-def _numpy(batch: pa.RecordBatch, name: str) -> NDArray[Any]:
-    values: NDArray[Any] = batch.column(name).to_numpy(zero_copy_only=False)
-    return values
-
-
-def _keys(rows: pa.RecordBatch) -> NDArray[np.int64]:
-    return ls_id(_numpy(rows, "RELEASE"), _numpy(rows, "BRICKID"), _numpy(rows, "OBJID"))
-
-
-def _is_selected(batch: pa.RecordBatch, config: SweepLoadConfig) -> _Mask:
+def _is_selected(rows: SweepRows, config: SweepLoadConfig) -> _Mask:
     """Tell which rows are galaxies bright enough in z; one whose flux is not a number is, and then is found bad."""
-    kinds = np.isin(text_values(batch.column("TYPE")), [kind.encode() for kind in config.types])
-    flux_z = _numpy(batch, "FLUX_Z").astype(np.float64)
-    faintest = 10 ** ((22.5 - config.mag_z_max) / 2.5)
-    selected: _Mask = kinds & ((flux_z >= faintest) | ~np.isfinite(flux_z))
-    if "BRICK_PRIMARY" in batch.schema.names:
-        selected &= _numpy(batch, "BRICK_PRIMARY").astype(np.bool_)
+    flux_z = rows.values("FLUX_Z")
+    faintest = np.float64(10 ** ((22.5 - config.mag_z_max) / 2.5))
+    selected: _Mask = (flux_z >= faintest) | ~np.isfinite(flux_z)
+    selected &= np.isin(rows.values("TYPE"), [kind.encode() for kind in config.types])
+    if "BRICK_PRIMARY" in rows.columns:
+        selected &= rows.values("BRICK_PRIMARY")
     return selected
 
 
-def _problems(rows: pa.RecordBatch, box: SkyBox | None) -> dict[str, _Mask]:
-    """Return, by reason, which rows are out of range."""
-    ra, dec = _numpy(rows, "RA").astype(np.float64), _numpy(rows, "DEC").astype(np.float64)
-    objid, brickid = _numpy(rows, "OBJID").astype(np.int64), _numpy(rows, "BRICKID").astype(np.int64)
-    is_i_observed = _numpy(rows, "NOBS_I").astype(np.int64) > 0
-    problems: dict[str, _Mask] = {
-        "RA is not in [0, 360)": ~((ra >= 0) & (ra < 360)),
-        "DEC is not in [-90, 90]": ~((dec >= -90) & (dec <= 90)),
-        f"OBJID does not fit {N_OBJID_BITS} bits": (objid < 0) | (objid >> N_OBJID_BITS > 0),
-        f"BRICKID does not fit {N_BRICKID_BITS} bits": (brickid < 0) | (brickid >> N_BRICKID_BITS > 0),
-    }
-    for fits in GALAXY_FLOATS:
-        is_bad = ~np.isfinite(_numpy(rows, fits).astype(np.float64))
-        problems[f"{fits} is not finite"] = is_bad & is_i_observed if fits == "FLUX_I" else is_bad
+def _problems(rows: SweepRows, box: SkyBox | None) -> list[_Problem]:
+    """Return what is out of range."""
+    ra, dec, objid, brickid = (rows.values(name) for name in ("RA", "DEC", "OBJID", "BRICKID"))
+    too_wide = "does not fit {} bits".format
+    problems = [
+        _Problem("RA is not in [0, 360)", ~((ra >= 0) & (ra < 360)), ("RA",)),
+        _Problem("DEC is not in [-90, 90]", ~((dec >= -90) & (dec <= 90)), ("DEC",)),
+        _Problem(f"OBJID {too_wide(N_OBJID_BITS)}", (objid < 0) | (objid >> N_OBJID_BITS > 0), ("OBJID",)),
+        _Problem(f"BRICKID {too_wide(N_BRICKID_BITS)}", (brickid < 0) | (brickid >> N_BRICKID_BITS > 0), ("BRICKID",)),
+    ]
+    for name in GALAXY_FLOATS:
+        is_bad = ~np.isfinite(rows.values(name))
+        if name == "FLUX_I":
+            is_bad &= rows.values("NOBS_I") > 0
+        problems.append(_Problem(f"{name} is not finite", is_bad, (name,)))
     if box is not None:
-        problems["its position is outside the file name's box"] = ~box.contains(ra, dec)
+        is_outside = ~box.contains(ra, dec)
+        problems.append(_Problem("its position is outside the file name's box", is_outside, ("RA", "DEC")))
     return problems

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from etl.errors import StorageError
+from etl.sweeps.object_stream import ObjectStream, bucket_and_key, store_client, store_errors
 
 SUFFIXES = (".fits", ".fits.gz")
 _IN_FOLDER = ("sweep-*.fits", "sweep-*.fits.gz", "tractor-*.fits", "tractor-*.fits.gz")
@@ -22,12 +23,21 @@ _BUFFER_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class SweepSource:
-    """One file to load; `endpoint_url` is that of the object store, None for its provider's own."""
+    """One file to load.
+
+    Attributes
+    ----------
+    endpoint_url
+        Address of the object store; None for its provider's own.
+    etag
+        The object store's name for the content that was listed, without quotes; None for a file on disk.
+    """
 
     uri: str
     n_bytes: int
     modified_at: dt.datetime
     endpoint_url: str | None = None
+    etag: str | None = None
 
     @property
     def name(self) -> str:
@@ -59,15 +69,20 @@ def find_sources(places: Iterable[str], endpoint_url: str | None = None) -> list
 
 @contextmanager
 def opened(source: SweepSource) -> Iterator[BinaryIO]:
-    """Open a file for reading from its start, buffered, without copying it to disk."""
+    """Open a file for reading from its start, buffered, without copying it to disk.
+
+    Raises
+    ------
+    StorageError
+        While reading too: the object store refuses, or the object is no longer the one that was listed.
+    """
     if not source.uri.startswith("s3://"):
         with Path(source.uri).open("rb", buffering=_BUFFER_BYTES) as stream:
             yield stream
         return
-    bucket, key = _bucket_and_key(source.uri)
-    with _store_errors(source.uri):
-        body = _client(source.endpoint_url).get_object(Bucket=bucket, Key=key)["Body"]
-        with io.BufferedReader(_BodyReader(body), _BUFFER_BYTES) as stream:
+    with store_errors(source.uri):
+        body = ObjectStream(store_client(source.endpoint_url), source.uri, source.n_bytes, source.etag)
+        with io.BufferedReader(body, _BUFFER_BYTES) as stream:
             yield stream
 
 
@@ -101,25 +116,6 @@ class HashedReader(io.RawIOBase):
         return self._digest.hexdigest()
 
 
-class _BodyReader(io.RawIOBase):
-    """An object's body as a raw stream, which boto3's own lacks (`readinto`)."""
-
-    def __init__(self, body: Any) -> None:
-        self._body = body
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        part: bytes = self._body.read(len(buffer))
-        buffer[: len(part)] = part
-        return len(part)
-
-    def close(self) -> None:
-        self._body.close()
-        super().close()
-
-
 def _on_disk(place: str) -> Iterator[SweepSource]:
     path = Path(place).expanduser()
     if path.is_dir():
@@ -136,11 +132,11 @@ def _on_disk(place: str) -> Iterator[SweepSource]:
 
 
 def _in_store(place: str, endpoint_url: str | None) -> Iterator[SweepSource]:
-    bucket, key = _bucket_and_key(place)
+    bucket, key = bucket_and_key(place)
     is_pattern = any(sign in key for sign in "*?[")
     prefix = key[: min(key.find(sign) for sign in "*?[" if sign in key)] if is_pattern else key
-    with _store_errors(place):
-        pages = _client(endpoint_url).get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    with store_errors(place):
+        pages = store_client(endpoint_url).get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         objects = [item for page in pages for item in page.get("Contents", [])]
     folder = key if not key or key.endswith("/") else f"{key}/"
     for item in objects:
@@ -151,31 +147,5 @@ def _in_store(place: str, endpoint_url: str | None) -> Iterator[SweepSource]:
             in_folder = "/" not in inner and any(fnmatch.fnmatchcase(inner, pattern) for pattern in _IN_FOLDER)
             wanted = item["Key"] == key or in_folder
         if wanted:
-            yield SweepSource(f"s3://{bucket}/{item['Key']}", item["Size"], item["LastModified"], endpoint_url)
-
-
-def _bucket_and_key(uri: str) -> tuple[str, str]:
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    if not bucket:
-        raise StorageError(f"{uri}: names no bucket; expected s3://bucket/prefix")
-    return bucket, key
-
-
-def _client(endpoint_url: str | None) -> Any:
-    import boto3
-
-    try:
-        return boto3.client("s3", endpoint_url=endpoint_url)
-    except ValueError as exc:
-        raise StorageError(f"STRONGLENS_S3_ENDPOINT_URL: {exc}") from exc
-
-
-@contextmanager
-def _store_errors(uri: str) -> Iterator[None]:
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except (BotoCoreError, Boto3Error, ClientError) as exc:
-        raise StorageError(f"{uri}: the object store refuses ({' '.join(str(exc).split())})") from exc
+            uri, etag = f"s3://{bucket}/{item['Key']}", item["ETag"].strip('"')
+            yield SweepSource(uri, item["Size"], item["LastModified"], endpoint_url, etag)

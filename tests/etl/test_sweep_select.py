@@ -19,6 +19,7 @@ from etl.sweeps.box import box_of_name
 from etl.sweeps.columns import GALAXY_SCHEMA
 from etl.sweeps.config import SweepLoadConfig
 from etl.sweeps.reader import read_sweep
+from etl.sweeps.seen import SeenKeys
 from etl.sweeps.select import PoolSelection
 
 
@@ -36,7 +37,7 @@ def select(tmp_path: Path, sweep_files: Any) -> Any:
         path = sweep_files.write(tmp_path / name, sweep)
         survey = str(options.pop("survey", "dr10"))
         selection = PoolSelection(config or SweepLoadConfig(), survey, 7, box_of_name(name))
-        return selection, pa.Table.from_batches([selection.select(batch) for batch in read_sweep(path)])
+        return selection, pa.Table.from_batches([selection.select(rows) for rows in read_sweep(path)])
 
     return run
 
@@ -67,6 +68,7 @@ def test_survey_follows_from_the_release() -> None:
 
 def test_galaxy_rows_have_the_columns_of_the_model() -> None:
     model = {column.name: column.type for column in Galaxy.__table__.columns}
+    del model["is_imported"]  # its default, false, holds for sweeps
     assert set(GALAXY_SCHEMA.names) == set(model)
     words = {"BIGINT": "int8", "INTEGER": "int4", "SMALLINT": "int2", "REAL": "float4", "DOUBLE PRECISION": "float8"}
     for field in GALAXY_SCHEMA:
@@ -110,7 +112,7 @@ def test_sources_outside_their_own_brick_are_not_selected(sweep_files: Any, tmp_
     )
     fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "tractor-0001m040.fits")
     selection = PoolSelection(SweepLoadConfig(), "dr10", 1)
-    kept = [selection.select(batch).num_rows for batch in read_sweep(tmp_path / "tractor-0001m040.fits")]
+    kept = [selection.select(rows).num_rows for rows in read_sweep(tmp_path / "tractor-0001m040.fits")]
     assert kept == [2]
 
 
@@ -200,3 +202,57 @@ def test_a_brick_with_two_names_is_refused(sweep_files: Any, select: Any) -> Non
     sweep["BRICKNAME"][9] = b"other"
     with pytest.raises(SweepFileError, match="two names"):
         select(sweep)
+
+
+def test_bad_rows_tell_the_value_that_is_wrong(sweep_files: Any, select: Any) -> None:
+    sweep = good_sweep(sweep_files)
+    sweep["RA"][3], sweep["DEC"][4], sweep["EBV"][5], sweep["RA"][6] = np.nan, 91, np.inf, 7.5
+    sweep["DEC"][6] = -1
+    selection, _ = select(sweep, SweepLoadConfig(max_quarantine_rows=9), name="sweep-000m005-005p000.fits")
+    assert [row.partition("): ")[2] for row in selection.counts.bad] == [
+        "RA is not in [0, 360): nan",
+        "DEC is not in [-90, 90]: 91.0",
+        "EBV is not finite: inf",
+        "its position is outside the file name's box: 7.5, -1.0",
+    ]
+    assert [row.split()[1] for row in selection.counts.bad] == ["3", "4", "5", "6"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_infinite_positions_are_bad_and_warn_of_nothing(sweep_files: Any, select: Any) -> None:
+    sweep = good_sweep(sweep_files)
+    sweep["RA"][:2], sweep["DEC"][2:4] = [np.inf, -np.inf], [np.inf, -np.inf]
+    selection, table = select(sweep, name="sweep-000m005-005p000.fits")
+    assert selection.counts.n_bad == 4
+    assert table.num_rows == 36
+
+
+def test_a_flux_that_is_not_a_number_is_bad_where_the_type_is_a_galaxy_and_not_selected_elsewhere(
+    sweep_files: Any, select: Any
+) -> None:
+    sweep = good_sweep(sweep_files)
+    sweep["FLUX_Z"][:4] = [np.nan, -np.inf, np.nan, 0.1]
+    sweep["TYPE"][2] = b"PSF"
+    selection, _ = select(sweep)
+    assert (selection.counts.n_bad, selection.counts.n_not_selected, selection.counts.n_kept) == (2, 2, 36)
+
+
+def test_a_chunk_of_which_nothing_is_kept_gives_an_empty_batch(sweep_files: Any, select: Any) -> None:
+    sweep = good_sweep(sweep_files)
+    sweep["TYPE"] = b"PSF"
+    selection, table = select(sweep)
+    assert (table.num_rows, table.schema) == (0, GALAXY_SCHEMA)
+    assert selection.counts.n_not_selected == 40
+
+
+@pytest.mark.parametrize("n_distinct", [3, 700, 100_000])
+def test_repeated_keys_are_those_that_a_set_has_seen(n_distinct: int) -> None:
+    rng = np.random.default_rng(n_distinct)
+    seen, known = SeenKeys(), set[int]()
+    for size in rng.integers(0, 900, 60):
+        keys = rng.integers(-n_distinct, n_distinct, size)
+        expected = []
+        for key in keys.tolist():
+            expected.append(key in known)
+            known.add(key)
+        assert seen.add(keys).tolist() == expected
