@@ -9,7 +9,8 @@ The tree::
         ├── SchemaError        the schema's revision is not the one this code knows
         ├── BootstrapError     a superuser's preparation is missing
         ├── MissingInputError  a stage was run before its inputs exist
-        └── BusyError          another process is at the same work
+        ├── BusyError          another process is at the same work
+        └── DuplicateKeyError  rows that were loaded without a key turn out to share one
 """
 
 
@@ -43,3 +44,7 @@ class MissingInputError(DbError):
 
 class BusyError(DbError):
     """Another process is at the same work."""
+
+
+class DuplicateKeyError(DbError):
+    """Rows that were loaded before their table had a key share one."""

@@ -5,6 +5,7 @@ The tree::
     EtlError
     ├── CatalogFileError   a published table is missing, unreadable or lacks columns
     ├── SweepFileError     a sweep file is refused; the message names file and reason
+    ├── LoadError          a load of sweep files stopped before its end
     ├── StorageError       an object store or folder refuses or lacks an object
     ├── CoaddError         a brick's images are missing or inconsistent
     ├── CutoutError        a cutout file does not have the declared layout
@@ -40,3 +41,7 @@ class CutoutError(EtlError):
 
 class SamplingError(EtlError):
     """A draw or split request that cannot be met as asked."""
+
+
+class LoadError(EtlError):
+    """A load of sweep files stopped before its end."""

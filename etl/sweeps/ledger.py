@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
-from sqlalchemy.orm import Session
 
 from db.models.base import Survey
 from db.models.catalog import Brick, Galaxy, SweepFile
 from etl.errors import SweepFileError
 from etl.survey import DATA_RELEASE
+from etl.sweeps.box import SkyBox, box_of_name
 from etl.sweeps.select import RowCounts
 from etl.sweeps.source import SweepSource, sha256_of
 
@@ -22,48 +21,92 @@ from etl.sweeps.source import SweepSource, sha256_of
 def already_loaded(engine: Engine, sources: Sequence[SweepSource], *, verify: bool = False) -> set[str]:
     """Return the names of the files that are in the pool with the content they have now.
 
-    Place and size decide. A file that changed since it was loaded, or that lies elsewhere now, is hashed; with
-    `verify` every one is.
+    Place and size decide, with the ETag in an object store and the time of change on disk. A file that changed since it
+    was loaded, or that lies elsewhere now, is hashed; with `verify` every one is.
     """
-    statement = select(SweepFile.name, SweepFile.n_bytes, SweepFile.sha256, SweepFile.loaded_at, SweepFile.uri).where(
-        SweepFile.status == "loaded"
-    )
+    statement = select(
+        SweepFile.name, SweepFile.n_bytes, SweepFile.sha256, SweepFile.etag, SweepFile.loaded_at, SweepFile.uri
+    ).where(SweepFile.status == "loaded")
     with engine.connect() as connection:
         rows = connection.execute(statement).all()
-    loaded: dict[tuple[str, int], list[Row[str, int, str | None, dt.datetime, str]]] = {}
+    loaded: dict[tuple[str, int], list[Any]] = {}
     for row in rows:
         loaded.setdefault((row.name, row.n_bytes), []).append(row)
     same: set[str] = set()
     for source in sources:
         before = loaded.get((source.name, source.n_bytes), [])
-        is_older = any(source.modified_at <= row.loaded_at and source.uri == row.uri for row in before)
-        if (is_older and not verify) or (before and sha256_of(source) in {row.sha256 for row in before}):
+        looks_same = any(_looks_same(source, row) for row in before)
+        if (looks_same and not verify) or (before and sha256_of(source) in {row.sha256 for row in before}):
             same.add(source.name)
     return same
 
 
-def lock_file(connection: Connection, survey: str, name: str) -> None:
-    """Wait until no other transaction loads a file of this name; released when the transaction ends."""
-    digest = hashlib.sha256(f"catalog.sweep_file {survey} {name}".encode()).digest()
+def _looks_same(source: SweepSource, row: Any) -> bool:
+    if source.uri != row.uri:
+        return False
+    if source.etag is not None and row.etag is not None:
+        return bool(source.etag == row.etag)
+    return bool(source.modified_at <= row.loaded_at)
+
+
+def lock_file(connection: Connection, name: str) -> None:
+    """Wait until no other transaction works on a file of this name; released when the transaction ends."""
+    digest = hashlib.sha256(f"catalog.sweep_file {name}".encode()).digest()
     key = int.from_bytes(digest[:8], "big", signed=True)
     connection.execute(select(func.pg_advisory_xact_lock(key)))
 
 
-def loaded_before(connection: Connection, survey: str, name: str) -> Row[int, str | None] | None:
-    """Return size and SHA-256 of the loaded file of this name, if there is one."""
-    statement = select(SweepFile.n_bytes, SweepFile.sha256).where(_is_file(survey, name), SweepFile.status == "loaded")
+def loaded_before(connection: Connection, survey: str, name: str) -> Row[int, int, str | None] | None:
+    """Return key, size and SHA-256 of the loaded file of this name, if there is one."""
+    statement = select(SweepFile.sweep_file_id, SweepFile.n_bytes, SweepFile.sha256).where(
+        _is_file(survey, name), SweepFile.status == "loaded"
+    )
     return connection.execute(statement).one_or_none()
 
 
 def open_entry(connection: Connection, source: SweepSource, survey: str, run_id: int) -> int:
-    """Start the row of a file that is being loaded, in place of an earlier refusal; return its key."""
+    """Start the row of a file that is being loaded, in place of an earlier refusal; return its key.
+
+    Raises
+    ------
+    SweepFileError
+        When a loaded file already covers some of the sky that its name declares.
+    """
     forgotten = and_(
         SweepFile.status == "refused",
         or_(_is_file(survey, source.name), SweepFile.uri == source.uri),
     )
     connection.execute(delete(SweepFile).where(forgotten))
+    box = box_of_name(source.name)
+    other = connection.scalar(_overlapping(survey, box)) if box else None
+    if other is not None:
+        raise SweepFileError(f"declares sky that {other} has brought in already; two files cannot hold one source")
     statement = insert(SweepFile).values(**_entry(source, survey, run_id), status="loaded")
     return int(connection.execute(statement.returning(SweepFile.sweep_file_id)).scalar_one())
+
+
+def _overlapping(survey: str, box: SkyBox) -> Select[str]:
+    """Select the name of a loaded file whose box shares more than an edge with this one."""
+    return (
+        select(SweepFile.name)
+        .where(
+            SweepFile.status == "loaded",
+            SweepFile.survey == survey,
+            SweepFile.data_release == DATA_RELEASE,
+            SweepFile.ra_min_deg < box.ra_max,
+            SweepFile.ra_max_deg > box.ra_min,
+            SweepFile.dec_min_deg < box.dec_max,
+            SweepFile.dec_max_deg > box.dec_min,
+        )
+        .limit(1)
+    )
+
+
+def renew_entry(connection: Connection, sweep_file_id: int, source: SweepSource, survey: str, run_id: int) -> None:
+    """Start the row of a loaded file anew, since its content has changed; it keeps its key."""
+    connection.execute(
+        update(SweepFile).where(SweepFile.sweep_file_id == sweep_file_id).values(**_entry(source, survey, run_id))
+    )
 
 
 def close_entry(connection: Connection, sweep_file_id: int, counts: RowCounts, sha256: str) -> None:
@@ -81,24 +124,23 @@ def close_entry(connection: Connection, sweep_file_id: int, counts: RowCounts, s
     )
 
 
-def record_refusal(engine: Engine, source: SweepSource, survey: str | None, reason: str, run_id: int) -> None:
+def record_refusal(connection: Connection, source: SweepSource, survey: str | None, reason: str, run_id: int) -> None:
     """Remember why a file was refused; a file of that name that is loaded keeps its row.
 
     A file whose survey could not be told is filed under the survey's own rows.
     """
     survey = survey or Survey.DR10.value
     entry = _entry(source, survey, run_id) | {"status": "refused", "error": reason}
-    with engine.begin() as connection:
-        lock_file(connection, survey, source.name)
-        connection.execute(delete(SweepFile).where(SweepFile.status == "refused", SweepFile.uri == source.uri))
-        statement = insert_or(SweepFile).values(**entry)
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=[SweepFile.survey, SweepFile.data_release, SweepFile.name],
-                set_=entry | {"loaded_at": func.clock_timestamp()},
-                where=SweepFile.status == "refused",
-            )
+    lock_file(connection, source.name)
+    connection.execute(delete(SweepFile).where(SweepFile.status == "refused", SweepFile.uri == source.uri))
+    statement = insert_or(SweepFile).values(**entry)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[SweepFile.survey, SweepFile.data_release, SweepFile.name],
+            set_=entry | {"loaded_at": func.clock_timestamp()},
+            where=SweepFile.status == "refused",
         )
+    )
 
 
 def name_bricks(connection: Connection, survey: str, bricks: dict[int, str]) -> None:
@@ -135,19 +177,13 @@ def owner_of(engine: Engine, key: int) -> str | None:
         return connection.scalar(statement)
 
 
-def ledger_rows(engine: Engine) -> list[SweepFile]:
-    """Return the ledger, by survey and name."""
-    statement = select(SweepFile).order_by(SweepFile.survey, SweepFile.data_release, SweepFile.name)
-    with Session(engine, expire_on_commit=False) as session:
-        return list(session.scalars(statement))
-
-
 def _is_file(survey: str, name: str) -> ColumnElement[bool]:
     return and_(SweepFile.survey == survey, SweepFile.data_release == DATA_RELEASE, SweepFile.name == name)
 
 
 def _entry(source: SweepSource, survey: str, run_id: int) -> dict[str, Any]:
     """Return a row without counts yet."""
+    box = box_of_name(source.name)
     return {
         "survey": survey,
         "data_release": DATA_RELEASE,
@@ -155,6 +191,11 @@ def _entry(source: SweepSource, survey: str, run_id: int) -> dict[str, Any]:
         "uri": source.uri,
         "n_bytes": source.n_bytes,
         "sha256": None,
+        "etag": source.etag,
+        "ra_min_deg": box.ra_min if box else None,
+        "ra_max_deg": box.ra_max if box else None,
+        "dec_min_deg": box.dec_min if box else None,
+        "dec_max_deg": box.dec_max if box else None,
         "n_read": 0,
         "n_kept": 0,
         "n_not_selected": 0,

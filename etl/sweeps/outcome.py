@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Status = Literal["loaded", "skipped", "refused"]
+Status = Literal["loaded", "skipped", "refused", "failed"]
 
 
 @dataclass(frozen=True)
 class FileOutcome:
-    """What became of one file; a skipped one was loaded before and has no counts, a refused one has a reason.
+    """What became of one file.
 
-    `quarantined` describes the bad rows that were allowed and dropped: row number, key and reason.
+    A skipped one was loaded before and has no counts; a refused one is at fault itself, a failed one is not, and both
+    have a reason. `quarantined` describes the bad rows that were allowed and dropped: row number, key and reason.
     """
 
     name: str
@@ -27,13 +28,14 @@ class FileOutcome:
 
 @dataclass(frozen=True)
 class LoadOutcome:
-    """What became of all files of a run, by file name."""
+    """What became of all files of a run, by file name; `is_bulk` says that the pool still awaits its indexes."""
 
     files: Sequence[FileOutcome]
+    is_bulk: bool = False
 
-    def with_status(self, status: Status) -> list[FileOutcome]:
-        """Return the files with a status."""
-        return [outcome for outcome in self.files if outcome.status == status]
+    def with_status(self, *status: Status) -> list[FileOutcome]:
+        """Return the files with one of some statuses."""
+        return [outcome for outcome in self.files if outcome.status in status]
 
     @property
     def n_read(self) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 OLDEST_JAVA = 17
+N_ATTEMPTS = 4
+"""Times that Spark starts a task whose Python worker dies, as it does on a cluster."""
+_log = logging.getLogger(__name__)
 _FIX = "install one (Debian, Ubuntu: apt-get install openjdk-17-jre-headless) or set JAVA_HOME"
 
 
@@ -48,16 +53,34 @@ def local_session(n_workers: int = 2) -> Iterator[SparkSession]:
             "spark.sql.shuffle.partitions": str(n_workers),
             "spark.sql.warehouse.dir": str(Path(scratch) / "warehouse"),
         }
-        builder = SparkSession.builder.master(f"local[{n_workers}]").appName("stronglens")
+        builder = SparkSession.builder.master(f"local[{n_workers},{N_ATTEMPTS}]").appName("stronglens")
         for key, value in settings.items():
             builder = builder.config(key, value)
         # Without its own address Spark asks for the host's name, which need not resolve, and warns.
         with _environment(PYSPARK_PYTHON=sys.executable, SPARK_LOCAL_IP="127.0.0.1"):
             session = builder.getOrCreate()
+        logging.getLogger().addFilter(_is_not_of_py4j)
         try:
             yield session
         finally:
+            _stop(session)
+            logging.getLogger().removeFilter(_is_not_of_py4j)
+
+
+def _stop(session: SparkSession) -> None:
+    """Stop Spark; that its JVM has died, and cannot be stopped, is known by then from the work that failed."""
+    from py4j.protocol import Py4JError
+
+    try:
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
             session.stop()
+    except (Py4JError, OSError) as exc:
+        _log.debug("Spark had stopped already: %s", exc)
+
+
+def _is_not_of_py4j(record: logging.LogRecord) -> bool:
+    """Keep out the pages that Py4J writes to the root logger about a dead JVM; it raises an error as well."""
+    return "py4j" not in record.pathname
 
 
 def find_java() -> Path:

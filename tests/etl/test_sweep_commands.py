@@ -34,9 +34,31 @@ def test_load_says_what_it_did_quietly_and_status_repeats_it(
     again = run_cli("sweeps", "load", str(tmp_path))
     assert (again.returncode, again.stdout.splitlines()[0]) == (0, "0 loaded, 1 skipped, 0 refused of 1 sweep files")
     status = run_cli("sweeps", "status")
-    _, loaded, refused = status.stdout.splitlines()
-    assert loaded.split()[:5] == ["dr10", path.name, "loaded", "3000", str(n_kept)]
+    load, rate, pool, _, refused = status.stdout.splitlines()
+    assert "ended): 2 of 2 files done (1 loaded, 1 refused)" in load
+    assert "MB/s" in rate
+    assert rate.endswith("0.00 GB left")
+    assert pool == f"pool: 1 files loaded, 3,000 rows read, {n_kept:,} kept"
     assert refused.endswith("is not a FITS file")
+    *_, loaded, refused_too = run_cli("sweeps", "status", "--files").stdout.splitlines()
+    assert loaded.split()[:5] == ["dr10", path.name, "loaded", "3000", str(n_kept)]
+    assert refused_too == refused
+
+
+def test_a_pool_is_loaded_in_bulk_indexed_and_unloaded(
+    database_url: URL, run_cli: RunCli, sweep_files: Any, tmp_path: Path
+) -> None:
+    path = sweep_files.write(tmp_path / "sweep-000m005-005p000.fits", sweep_files.make(300))
+    n_kept = sweep_files.is_pool_galaxy(path).sum()
+    done = run_cli("sweeps", "load", str(tmp_path), "--bulk", "--no-index")
+    assert done.stdout.splitlines()[-1].startswith("the pool has no indexes yet: run `stronglens sweeps index`")
+    status = run_cli("sweeps", "status").stdout.splitlines()
+    assert status[-1] == "pool: it has no indexes yet: run `stronglens sweeps index` once all files are in"
+    for word in ("are built", "the pool has its key and indexes"):
+        assert word in run_cli("sweeps", "index").stdout
+    assert run_cli("sweeps", "unload", path.name).stdout == f"{path.name}: {n_kept} galaxies taken out\n"
+    again = run_cli("sweeps", "unload", path.name)
+    assert (again.returncode, len(again.stderr.splitlines())) == (1, 1)
 
 
 def test_mistakes_are_one_line(database_url: URL, run_cli: RunCli, tmp_path: Path) -> None:

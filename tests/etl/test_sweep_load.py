@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -22,8 +21,7 @@ from db.models.provenance import Run
 from etl.errors import EtlError, StorageError
 from etl.survey import MOCK_RELEASE
 from etl.sweeps.config import SweepLoadConfig
-from etl.sweeps.load import LoadOptions, bundled, load_sweeps
-from etl.sweeps.load_file import LoadTask
+from etl.sweeps.load import LoadOptions, load_sweeps
 from etl.sweeps.outcome import LoadOutcome
 from etl.sweeps.source import find_sources
 
@@ -133,21 +131,6 @@ def test_a_file_that_was_written_again_with_the_same_bytes_is_skipped(
     assert [outcome.status for outcome in again.files] == ["skipped"]
 
 
-@pytest.mark.parametrize("n_rows", [500, 800])
-def test_a_loaded_name_with_other_content_is_refused_and_nothing_is_touched(
-    engine: Engine, load: Load, sweep_files: Any, tmp_path: Path, n_rows: int
-) -> None:
-    path = sweep_files.write(tmp_path / "sweep-000m005-005p000.fits", sweep_files.make(500))
-    load(path)
-    before = checksum(engine)
-    path.unlink()
-    sweep_files.write(path, sweep_files.make(n_rows, seed=5))
-    (outcome,) = load(path, verify=True).files
-    assert outcome.status == "refused"
-    assert "has changed since it was loaded" in str(outcome.reason)
-    assert checksum(engine) == before
-
-
 def test_refused_files_are_recorded_with_their_reason_and_the_others_load(
     engine: Engine, load: Load, sweep_files: Any, tmp_path: Path
 ) -> None:
@@ -215,7 +198,7 @@ def test_a_source_that_another_file_holds_refuses_the_later_file_by_name(
     sweep["TYPE"], sweep["FLUX_Z"] = b"DEV", 9
     first = sweep_files.write(tmp_path / "sweep-000m005-005p000.fits", sweep)
     load(first)
-    second = sweep_files.write(tmp_path / "sweep-000m005-005p000.fits.gz", sweep[50:])
+    second = sweep_files.write(tmp_path / "tractor-x.fits", sweep[50:])
     (outcome,) = load(second).files
     key = (10_000 << 40) + (int(sweep["BRICKID"][50]) << 16) + int(sweep["OBJID"][50])
     assert outcome.reason == (
@@ -223,6 +206,20 @@ def test_a_source_that_another_file_holds_refuses_the_later_file_by_name(
     )
     assert n_galaxies(engine) == 100
     assert ledger(engine)[second.name].status == "refused"
+
+
+@pytest.mark.parametrize("name", ["sweep-000m005-005p000.fits.gz", "sweep-000m004-010p001.fits"])
+def test_sky_that_a_loaded_file_declares_comes_in_once(
+    engine: Engine, load: Load, sweep_files: Any, tmp_path: Path, name: str
+) -> None:
+    first = sweep_files.write(tmp_path / "sweep-000m005-005p000.fits", sweep_files.make(100))
+    load(first)
+    n_before = n_galaxies(engine)
+    neighbour = sweep_files.write(tmp_path / "sweep-005m005-010p000.fits", sweep_files.make(100, seed=2, ra=7.5))
+    assert [outcome.status for outcome in load(neighbour).files] == ["loaded"]
+    (outcome,) = load(sweep_files.write(tmp_path / name, sweep_files.make(100, seed=3))).files
+    assert str(outcome.reason).startswith("declares sky that sweep-00")
+    assert n_galaxies(engine) == n_before + sweep_files.is_pool_galaxy(neighbour).sum()
 
 
 def test_a_brick_that_has_another_name_in_the_catalog_refuses_the_file(
@@ -325,13 +322,6 @@ def test_two_loads_of_one_file_at_once_write_it_once(
     assert n_galaxies(engine) == sweep_files.is_pool_galaxy(path).sum()
 
 
-def test_a_task_does_not_show_the_password_of_its_database(tmp_path: Path) -> None:
-    path = tmp_path / "sweep-000m005-005p000.fits"
-    path.touch()
-    (source,) = find_sources([str(path)])
-    assert "secret" not in repr(LoadTask(source, SweepLoadConfig(), 1, "postgresql://me:secret@there/db"))
-
-
 def test_places_without_sweeps_and_names_given_twice_are_errors(sweep_files: Any, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="nowhere: no sweep file there"):
         find_sources([str(tmp_path / "nowhere")])
@@ -355,14 +345,3 @@ def test_without_java_the_error_names_the_fix(tmp_path: Path, monkeypatch: pytes
     old.chmod(0o755)
     with pytest.raises(EtlError, match="is version 8;"):
         find_java()
-
-
-def test_small_files_share_a_task_and_large_ones_have_their_own() -> None:
-    def task(n_bytes: int) -> LoadTask:
-        return LoadTask(SimpleNamespace(n_bytes=n_bytes), SweepLoadConfig(), 1, "")  # type: ignore[arg-type]
-
-    sizes = [100] * 40 + [300 << 20, 300 << 20, 100]
-    found = [[t.source.n_bytes for t in bundle] for bundle in bundled([task(size) for size in sizes])]
-    assert [size for bundle in found for size in bundle] == sizes
-    assert [len(bundle) for bundle in found] == [16, 16, 8, 1, 1, 1]
-    assert bundled([]) == []
