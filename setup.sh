@@ -2,9 +2,9 @@
 # Bring a machine to where `make demo` and `make test` run: system packages, .venv, locked Python packages.
 # It uses what is there, installs only what is missing, and takes a moment when nothing is.
 #
-#   ./setup.sh             set up
-#   ./setup.sh --browser   and Chromium, which the dashboard's browser tests need
-#   ./setup.sh --check     only say what is missing
+#   ./setup.sh            set up
+#   ./setup.sh --tests    and what only tests need: Chromium, and pg_sphere where apt has it
+#   ./setup.sh --check    only say what is missing
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -12,13 +12,13 @@ cd "$(dirname "$0")"
 sysroot="${STRONGLENS_SYSROOT:-}"
 venv="${STRONGLENS_VENV:-.venv}"
 
-want_browser=no
+want_tests=no
 check_only=no
 for argument in "$@"; do
     case "$argument" in
-        --browser) want_browser=yes ;;
+        --tests) want_tests=yes ;;
         --check) check_only=yes ;;
-        *) echo "setup: unknown argument '$argument' (known: --browser, --check)" >&2; exit 2 ;;
+        *) echo "setup: unknown argument '$argument' (known: --tests, --check)" >&2; exit 2 ;;
     esac
 done
 
@@ -37,15 +37,22 @@ find_python() {  # one that can make an environment, else one that could
     echo "$lacking"
 }
 
-has_q3c() {
-    local folder version
+server_with() {  # the major version of a PostgreSQL, 15 or newer, that has some extensions
+    local folder version extension share
     for folder in "$sysroot"/usr/lib/postgresql/*/bin "$(pg_config --bindir 2>/dev/null || true)"; do
         if [ ! -x "$folder/initdb" ] || [ ! -x "$folder/pg_config" ]; then continue; fi
         version="$("$folder/pg_config" --version | grep -oE '[0-9]+' | head -n 1)"
-        if [ "$version" -ge 15 ] && [ -e "$("$folder/pg_config" --sharedir)/extension/q3c.control" ]; then return 0; fi
+        if [ "$version" -lt 15 ]; then continue; fi
+        share="$("$folder/pg_config" --sharedir)"
+        for extension in "$@"; do
+            if [ ! -e "$share/extension/$extension.control" ]; then continue 2; fi
+        done
+        echo "$version"
+        return 0
     done
     return 1
 }
+has_q3c() { server_with q3c >/dev/null; }
 
 has_java() {
     local major
@@ -69,6 +76,17 @@ newest_q3c() {  # Debian 12 has 15; elsewhere the newest that apt offers, 15 or 
         awk -F- '$2 >= 15' | sort -V | tail -n 1
 }
 
+missing_pgsphere() {  # its package beside Q3C's, where there is one and it is not installed
+    local q3c package
+    if server_with q3c pg_sphere >/dev/null; then return; fi
+    q3c="$(server_with q3c)" && q3c="postgresql-$q3c-q3c" || q3c="$(newest_q3c)"
+    package="${q3c%-q3c}-pgsphere"
+    if apt-cache show "$package" >/dev/null 2>&1 || [ "$(distribution) $package" = "debian 12 postgresql-15-pgsphere" ]
+    then
+        echo "$package"
+    fi
+}
+
 newest_java() {
     if apt-cache show openjdk-17-jre-headless >/dev/null 2>&1 || [ "$(distribution)" = "debian 12" ]; then
         echo openjdk-17-jre-headless
@@ -83,7 +101,10 @@ note_missing() {
     can_make_venv "$python" || missing+=(python3-venv)
     has_q3c || missing+=("$(newest_q3c)")
     has_java || missing+=("$(newest_java)")
-    if [ "$want_browser" = yes ] && ! has_browser; then missing+=(chromium); fi
+    if [ "$want_tests" = yes ]; then
+        has_browser || missing+=(chromium)
+        mapfile -t -O "${#missing[@]}" missing < <(missing_pgsphere)
+    fi
     # An empty name: apt knows no such package (yet).
     for index in "${!missing[@]}"; do missing[index]="${missing[index]:-postgresql-NN-q3c}"; done
 }

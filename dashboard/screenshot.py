@@ -1,6 +1,6 @@
 """Photograph a page of a running dashboard: ``python -m dashboard.screenshot [PAGE] [--url URL] [--out FILE]``.
 
-The README's picture, docs/images/dashboard.png, is made so. It needs Chromium, as `setup.sh --browser` installs it.
+The README's picture, docs/images/dashboard.png, is made so. It needs Chromium, as `setup.sh --tests` installs it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def browser_page() -> Iterator[Page]:
 
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
-        raise DashboardError("no Chromium on this machine: run `./setup.sh --browser`")
+        raise DashboardError("no Chromium on this machine: run `./setup.sh --tests`")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
         page = browser.new_page(viewport={"width": SIZE[0], "height": SIZE[1]})

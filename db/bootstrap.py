@@ -1,4 +1,4 @@
-"""What needs a superuser, once per server: the database, the Q3C extension and the readers' role."""
+"""What needs a superuser, once per server: the database, Q3C, the readers' role, and pg_sphere where it is offered."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from db.engine import connectable, describe, one_line
 from db.errors import BootstrapError, ServerError
+from db.pgsphere import open_door
 
 READER = "stronglens_reader"
 # SQLSTATEs: another session made the same thing a moment ago (as object, or as row of the server's catalog).
@@ -37,6 +38,7 @@ def bootstrap(url: URL) -> list[str]:
             made.append(f"database {url.database}")
         with engine.begin() as connection:
             made += [name for kind, name in _missing(connection) if _execute(connection, kind)]
+            made += open_door(connection)
     except DBAPIError as exc:
         raise ServerError(f"cannot prepare {describe(url)}: {one_line(exc)}") from exc
     finally:

@@ -1,17 +1,32 @@
 from __future__ import annotations
 
+import logging
+import os
 import subprocess
+import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import boto3
 import pytest
+from moto import mock_aws
 from sqlalchemy import Engine, text
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, make_url
 
 from db import migrate
 from db.bootstrap import bootstrap
 from db.embedded import EmbeddedServer
-from db.engine import connectable, open_engine, refuse_old_server
-from db.errors import BootstrapError, SchemaError, ServerError
+from db.engine import (
+    connectable,
+    database_url,
+    describe,
+    has_password,
+    open_engine,
+    refuse_old_server,
+    with_password,
+    without_password,
+)
+from db.errors import BootstrapError, ConfigError, SchemaError, ServerError
 
 RunCli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -124,3 +139,129 @@ def test_check_prints_each_drifted_line_and_fails(engine: Engine, run_cli: RunCl
 def test_a_connection_of_a_test_leaves_nothing_behind(engine: Engine, connection: object) -> None:
     with engine.connect() as other:
         assert other.scalar(text("SELECT count(*) FROM catalog.lens")) == 0
+
+
+PASSWORD = "not-for-anybody-7c1e"
+BARE = make_url("postgresql+psycopg://loader@db.example.org:5432/lens?sslmode=verify-full")
+
+
+@pytest.fixture
+def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], str]]:
+    """Make secrets in a stand-in for AWS Secrets Manager, in us-east-2; returns their ARNs."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    with mock_aws():
+        client = boto3.client("secretsmanager", region_name="us-east-2")
+        yield lambda name, body: str(client.create_secret(Name=name, SecretString=body)["ARN"])
+
+
+def test_the_password_of_the_url_itself_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("STRONGLENS_DATABASE_PASSWORD_FILE", str(tmp_path / "not there"))
+    own = BARE.set(password="own")
+    assert with_password(own) == own
+    as_parameter = BARE.update_query_dict({"password": "own"})
+    assert with_password(as_parameter) == as_parameter
+
+
+@pytest.mark.parametrize(
+    ("configured", "expected"),
+    [
+        (f"postgresql://loader:{PASSWORD}@db.example.org/lens", PASSWORD),
+        (f"postgresql://loader@/lens?host=db.example.org&port=5432&password={PASSWORD}", PASSWORD),
+        (f"postgresql://reader:{PASSWORD}@db.example.org/lens", None),
+        (f"postgresql://loader:{PASSWORD}@other.example.org/lens", None),
+        (f"postgresql://loader:{PASSWORD}@db.example.org/other", None),
+        (f"postgresql://loader:{PASSWORD}@db.example.org:5433/lens", None),
+    ],
+)
+def test_the_environments_url_lends_its_password_to_the_same_database_only(
+    monkeypatch: pytest.MonkeyPatch, configured: str, expected: str | None
+) -> None:
+    monkeypatch.setenv("STRONGLENS_DATABASE_URL", configured)
+    assert with_password(BARE).password == expected
+    assert not has_password(without_password(with_password(BARE)))
+
+
+def test_a_file_comes_before_a_secret_and_its_line_end_is_not_part_of_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "password"
+    path.write_text(f" {PASSWORD} \n")
+    monkeypatch.setenv("STRONGLENS_DATABASE_PASSWORD_FILE", str(path))
+    monkeypatch.setenv("STRONGLENS_DATABASE_SECRET", "never-asked")
+    assert with_password(BARE).password == f" {PASSWORD} "
+    monkeypatch.setenv("STRONGLENS_DATABASE_URL", BARE.render_as_string())
+    assert database_url().password == f" {PASSWORD} "
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (None, "cannot be read (No such file"),
+        (b"", "holds no password"),
+        (b"\n", "holds no password"),
+        (PASSWORD.encode() + b"\n" + PASSWORD.encode() + b"\n", "holds several lines"),
+        (b"\xff" + PASSWORD.encode(), "is not text"),
+    ],
+)
+def test_a_wrong_password_file_is_one_line_that_does_not_show_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: bytes | None, words: str
+) -> None:
+    path = tmp_path / "password"
+    if body is not None:
+        path.write_bytes(body)
+    monkeypatch.setenv("STRONGLENS_DATABASE_PASSWORD_FILE", str(path))
+    with pytest.raises(ConfigError) as caught:
+        with_password(BARE)
+    assert str(caught.value).startswith(f"STRONGLENS_DATABASE_PASSWORD_FILE: {path} ")
+    assert words in str(caught.value)
+    assert PASSWORD not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    "body", [PASSWORD, f"{PASSWORD}\n", f'{{"username": "loader", "port": 5432, "password": "{PASSWORD}"}}']
+)
+def test_a_secret_is_plain_text_or_the_json_of_a_managed_database_and_is_not_logged(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    secrets: Callable[[str, str], str],
+    body: str,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("STRONGLENS_DATABASE_SECRET", secrets("lens-db", body))  # the ARN says the region
+    assert with_password(BARE).password == PASSWORD
+    monkeypatch.setenv("STRONGLENS_DATABASE_SECRET", "lens-db")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-2")
+    caplog.clear()
+    filled = with_password(BARE)
+    assert filled.password == PASSWORD
+    assert PASSWORD not in caplog.text + repr(filled) + describe(filled) + repr(connectable(filled))
+
+
+@pytest.mark.parametrize("body", [f'{{"pass": "{PASSWORD}"}}', '{"password": ""}', '{"password": 5}', " "])
+def test_a_secret_without_a_password_is_one_line_that_does_not_show_it(
+    monkeypatch: pytest.MonkeyPatch, secrets: Callable[[str, str], str], body: str
+) -> None:
+    monkeypatch.setenv("STRONGLENS_DATABASE_SECRET", secrets("lens-db", body))
+    with pytest.raises(
+        ConfigError, match=r"^STRONGLENS_DATABASE_SECRET: secret .*lens-db.* holds no password"
+    ) as caught:
+        with_password(BARE)
+    assert PASSWORD not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_secret_that_is_not_there_or_has_no_region_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, secrets: Callable[[str, str], str]
+) -> None:
+    monkeypatch.setenv("STRONGLENS_DATABASE_SECRET", "absent")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    with pytest.raises(ConfigError, match=r"secret absent cannot be read: You must specify a region"):
+        with_password(BARE)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-2")
+    with pytest.raises(ConfigError, match=r"secret absent cannot be read \(ResourceNotFoundException\); check its na"):
+        with_password(BARE)
+
+
+def test_without_any_source_a_url_stays_as_it_is() -> None:
+    assert with_password(BARE) == BARE

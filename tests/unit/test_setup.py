@@ -74,9 +74,10 @@ def machine(tmp_path: Path) -> Machine:
 
 def test_without_root_one_message_gives_the_exact_command(machine: Machine) -> None:
     machine.program("apt-get", "exit 9")
-    done = machine.setup("--browser")
+    done = machine.setup("--tests")
     assert done.returncode == 1
     command = "apt-get install --no-install-recommends postgresql-15-q3c openjdk-17-jre-headless chromium"
+    command += " postgresql-15-pgsphere"
     assert done.stderr == f"setup: missing system packages; as root run: apt-get update && {command}\n"
 
 
@@ -126,7 +127,7 @@ def test_a_system_without_apt_is_told_what_is_missing(machine: Machine) -> None:
 
 def test_an_unknown_argument_is_told(machine: Machine) -> None:
     done = machine.setup("--brwoser")
-    assert (done.returncode, done.stderr) == (2, "setup: unknown argument '--brwoser' (known: --browser, --check)\n")
+    assert (done.returncode, done.stderr) == (2, "setup: unknown argument '--brwoser' (known: --tests, --check)\n")
 
 
 @pytest.mark.parametrize("apt_succeeds", [True, False])
@@ -173,6 +174,28 @@ def test_elsewhere_the_newest_package_of_the_distribution_is_taken(machine: Mach
     machine.program("apt-cache", f"case $1 in search) {names};; show) exit 0;; esac")
     machine.program("apt-get", "exit 9")
     assert "postgresql-16-q3c openjdk-17-jre-headless" in machine.setup().stderr
+
+
+def test_tests_get_pg_sphere_beside_the_q3c_that_is_there(machine: Machine) -> None:
+    (machine.root / "etc/os-release").write_text('ID=ubuntu\nVERSION_ID="24.04"\n')
+    machine.program("apt-cache", "case $2 in postgresql-16-pgsphere) exit 0;; *) exit 100;; esac")
+    machine.program("apt-get", "exit 9")
+    machine.program("chromium", "exit 0")
+    machine.java("17.0.15")
+    machine.postgres(16, q3c=True)
+    assert machine.setup("--tests").stderr.rstrip().endswith("--no-install-recommends postgresql-16-pgsphere")
+    assert "apt-get" not in machine.setup("--check").stderr
+    (machine.root / "usr/share/postgresql/16/extension/pg_sphere.control").write_text("")
+    assert "apt-get" not in machine.setup("--tests", "--check").stderr
+
+
+def test_tests_do_without_pg_sphere_where_apt_has_none(machine: Machine) -> None:
+    (machine.root / "etc/os-release").write_text('ID=ubuntu\nVERSION_ID="24.04"\n')
+    machine.program("apt-cache", "exit 100")
+    machine.program("chromium", "exit 0")
+    machine.java("17.0.15")
+    machine.postgres(16, q3c=True)
+    assert "apt-get" not in machine.setup("--tests", "--check").stderr
 
 
 def test_set_up_is_quick_when_everything_is_there() -> None:
