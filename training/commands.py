@@ -62,17 +62,19 @@ def train(
 
 def score(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Name or number of a trained model.")],
+    draw: Annotated[
+        str | None, typer.Option(help="Score another draw's cutouts, as `draw mine` looks through [the model's].")
+    ] = None,
     split: Annotated[SplitName | None, typer.Option(help="Score only this split.")] = None,
 ) -> None:
-    """Score every cutout of a model's draw that has no score yet."""
+    """Score every cutout of a draw that has no score of the model yet."""
     from db.engine import open_engine
     from db.models import Split
     from training.score import score_model
 
     with _progress_bar() as progress:
-        result = score_model(
-            open_engine(), model, split=Split(split.value) if split is not None else None, progress=progress
-        )
+        part = Split(split.value) if split is not None else None
+        result = score_model(open_engine(), model, draw=draw, split=part, progress=progress)
     typer.echo(
         f"model {result.name} (number {result.model_id}): {result.n_scored} scored, {result.n_already} had scores"
     )

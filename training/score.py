@@ -15,6 +15,7 @@ from torch import nn
 from db.copy import copy_arrow, psycopg_connection
 from db.lock import only_one
 from db.models import Split
+from db.models.sampling import SplitScheme
 from db.models.training import Model, Score
 from db.provenance import recorded_run
 from db.settings import settings
@@ -23,7 +24,7 @@ from training import registry
 from training.checkpoint import Checkpoint
 from training.dataset import load_images
 from training.errors import CheckpointError, TrainingError
-from training.manifest import Manifest, read_manifest
+from training.manifest import Manifest, named_manifest, read_manifest
 from training.model import build_network, choose_device, logits
 from training.preprocess import Pixels, Preprocessing, preprocess
 from training.progress import Progress, silent
@@ -93,16 +94,19 @@ def score_model(
     engine: Engine,
     name_or_id: str | int,
     *,
+    draw: str | None = None,
     split: Split | None = None,
     preprocessing: Preprocessing | None = None,
     progress: Progress = silent,
 ) -> ScoreResult:
-    """Score every cutout of a model's draw, split scheme and cutout version that has no score of it.
+    """Score every cutout of a draw, under a model's split scheme and cutout version, that has no score of it.
 
     Scores are committed in chunks: after an interruption the next run goes on, and a repetition writes nothing.
 
     Parameters
     ----------
+    draw
+        Another draw than the one that the model was trained on, as `stronglens draw mine` looks through; None for that.
     split
         Only this split; None for all.
     preprocessing
@@ -119,16 +123,14 @@ def score_model(
     if preprocessing is not None:
         registry.refuse_other_preprocessing(model, preprocessing)
     store = _store()
-    manifest = read_manifest(engine, model.draw_id, model.scheme_id, model.cutout_version)
-    if manifest.digest() != model.manifest_sha256:
-        _log.warning("the manifest of model %s has changed since it was trained", model.name)
+    manifest = _manifest(engine, model, draw)
     wanted = manifest if split is None else manifest.part(split)
     with only_one(engine, f"scores of model {model.name!r}"):
         missing = wanted.rows(~np.isin(wanted.cutout_id, _scored(engine, model)))
         if len(missing):
             scorer = _scorer(registry.load_checkpoint(model, store), "auto")
             missing.require_layout(scorer.preprocessing)
-            config = {"model": model.name, "checkpoint_sha256": model.checkpoint_sha256, "split": split}
+            config = {"model": model.name, "checkpoint_sha256": model.checkpoint_sha256, "draw": draw, "split": split}
             with recorded_run(engine, command="score", config=config) as run:
                 for first in range(0, len(missing), CHUNK):
                     chunk = missing.rows(slice(first, first + CHUNK))
@@ -136,6 +138,17 @@ def score_model(
                     _write(engine, model, run.run_id, chunk, scores)
                     progress(f"scoring with {model.name}", first + len(chunk), len(missing))
     return ScoreResult(model.model_id, model.name, len(missing), len(wanted) - len(missing))
+
+
+def _manifest(engine: Engine, model: Model, draw: str | None) -> Manifest:
+    if draw is not None:
+        with engine.connect() as connection:
+            scheme = connection.scalar(select(SplitScheme.name).where(SplitScheme.scheme_id == model.scheme_id))
+        return named_manifest(engine, draw, str(scheme), model.cutout_version)
+    manifest = read_manifest(engine, model.draw_id, model.scheme_id, model.cutout_version)
+    if manifest.digest() != model.manifest_sha256:
+        _log.warning("the manifest of model %s has changed since it was trained", model.name)
+    return manifest
 
 
 def _scorer(checkpoint: Checkpoint, device: str) -> Scorer:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from importlib.resources import files
 
 from sqlalchemy import TextClause, text
 
 
 def statement(name: str) -> TextClause:
-    """Return the statement of `<name>.sql`."""
-    return text((Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8"))
+    """Return the statement of `<name>.sql`; it may lie in an archive, as on a cluster's workers."""
+    return text(files(__name__).joinpath(f"{name}.sql").read_text(encoding="utf-8"))

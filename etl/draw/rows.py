@@ -1,8 +1,6 @@
-"""The rows of a draw: its positives, its strata with their targets, and the negatives that SQL picks."""
+"""The rows of a draw: its strata with their targets, and its positives."""
 
 from __future__ import annotations
-
-from itertools import accumulate
 
 from sqlalchemy import Connection, Select, case, exists, func, insert, literal, select
 from sqlalchemy.orm import aliased
@@ -10,7 +8,6 @@ from sqlalchemy.orm import aliased
 from db import sky
 from db.models.catalog import Galaxy, Lens, LensMatch
 from db.models.sampling import NOBS_Z_BINS, STRATUM_TYPES, DrawMember, Stratum
-from db.statements import statement
 from etl.draw.rules import DrawConfig
 
 FOOTPRINT_RADIUS_ARCSEC = 60.0
@@ -121,29 +118,3 @@ def insert_positives(connection: Connection, draw_id: int, config: DrawConfig, d
         .order_by(positive.c.lens_id)
     )
     connection.execute(insert(DrawMember).from_select(columns, rows))
-
-
-def insert_negatives(connection: Connection, draw_id: int, config: DrawConfig, data_release: int) -> None:
-    """Draw the negatives of every stratum, N2 first, and persist what was eligible and drawn."""
-    connection.execute(statement("draw_eligible_table"))
-    parameters = config.sql_parameters() | _shares(connection, draw_id) | {"data_release": data_release}
-    connection.execute(statement("draw_eligible"), parameters)
-    connection.execute(statement("draw_negatives"), {"draw_id": draw_id, "negative_weight": 1.0})
-
-
-def _shares(connection: Connection, draw_id: int) -> dict[str, list[object]]:
-    """Divide [0, 1) of each nobs bin among its types in proportion to their positives."""
-    shares: dict[str, list[object]] = {"share_bins": [], "share_types": [], "share_lo": [], "share_hi": []}
-    for nobs_z_bin in NOBS_Z_BINS:
-        rows = connection.execute(
-            select(Stratum.type, Stratum.n_positives)
-            .where(Stratum.draw_id == draw_id, Stratum.nobs_z_bin == nobs_z_bin, Stratum.n_positives > 0)
-            .order_by(Stratum.type)
-        ).all()
-        total = sum(row.n_positives for row in rows)
-        upper = [count / total for count in accumulate(row.n_positives for row in rows)]
-        shares["share_bins"] += [nobs_z_bin] * len(rows)
-        shares["share_types"] += [row.type for row in rows]
-        shares["share_lo"] += [0.0, *upper[:-1]] if rows else []
-        shares["share_hi"] += upper
-    return shares

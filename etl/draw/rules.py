@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from db.config import NAME_PATTERN, StageConfig
+from etl.draw.keys import KEY_RULE
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 N_MASKBITS = 31
@@ -41,6 +42,8 @@ class DrawConfig(StageConfig):
     """The footprint that both classes share: candidates north of it lie outside DR10-south."""
     tier_weights: dict[str, float] = {"A": 1.0, "B": 0.5}  # noqa: RUF012 - pydantic copies defaults
     confusers: ConfuserRules = ConfuserRules()
+    key_rule: Literal["hashint8"] = KEY_RULE
+    """How galaxies are ordered (`etl.draw.keys`); here, so that a draw's stored rules say it."""
 
     @field_validator("maskbits_clear")
     @classmethod
@@ -72,14 +75,13 @@ class DrawConfig(StageConfig):
         return round(self.negatives_per_positive * self.n2_fraction)
 
     def sql_parameters(self) -> dict[str, Any]:
-        """Parameters of the statement `draw_eligible` that follow from the rules alone; fluxes in nanomaggies."""
+        """Parameters of the statements of a pass that follow from the rules alone; fluxes in nanomaggies."""
         rules = self.confusers
         return {
             **rules.model_dump(exclude={"blue_g_minus_r_max", "blue_mag_r_max"}),
             "blue_flux_ratio_min": 10 ** (-0.4 * rules.blue_g_minus_r_max),
             "blue_flux_r_min": flux_nanomaggies(rules.blue_mag_r_max),
             "survey": self.survey,
-            "seed": self.seed,
             "flux_z_min": flux_nanomaggies(self.mag_z_max),
             "mask": sum(1 << bit for bit in set(self.maskbits_clear)),
             "dec_min_deg": self.dec_min_deg,

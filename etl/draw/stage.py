@@ -10,16 +10,17 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, Engine, Select, exists, func, insert, select
 
+from db.bulk import require_indexes
 from db.errors import MissingInputError
 from db.lock import only_one
 from db.models.catalog import Lens, LensMatch, LensNeighbour, SweepFile
-from db.models.provenance import Run
 from db.models.sampling import Draw, DrawMember, Stratum
 from db.provenance import canonical_config, recorded_run
-from etl.draw.rows import insert_negatives, insert_positives, insert_strata
+from etl.draw.negatives import insert_negatives
+from etl.draw.rows import insert_positives, insert_strata
 from etl.draw.rules import DrawConfig
 from etl.errors import SamplingError
-from etl.match import loaded_surveys
+from etl.match import count_stale_lenses, loaded_surveys
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,12 @@ def draw_negatives(engine: Engine, config: DrawConfig) -> DrawSummary:
     Raises
     ------
     MissingInputError
-        When the pool or the match is empty.
+        When the pool or the match is empty, or the pool has no indexes yet.
     SamplingError
         When several surveys are loaded and none is named, a draw of this name has other rules, or no positive is left.
     """
     with engine.connect() as connection:
+        require_indexes(connection)
         survey, data_release = _survey(connection, config)
         config = config.model_copy(update={"survey": survey})
         found = _existing(connection, config)
@@ -71,7 +73,7 @@ def draw_negatives(engine: Engine, config: DrawConfig) -> DrawSummary:
         recorded_run(engine, command="draw", config=config) as run,
         engine.begin() as connection,
     ):
-        _refuse_stale_match(connection)
+        refuse_stale_match(connection, survey, data_release)
         draw_id = connection.scalar(
             insert(Draw)
             .values(
@@ -79,6 +81,7 @@ def draw_negatives(engine: Engine, config: DrawConfig) -> DrawSummary:
                 survey=survey,
                 data_release=data_release,
                 seed=config.seed,
+                key_rule=config.key_rule,
                 config_sha256=run.config_sha256,
                 run_id=run.run_id,
                 n_lenses_known=_count_lenses(connection),
@@ -114,11 +117,15 @@ def _survey(connection: Connection, config: DrawConfig) -> tuple[str, int]:
 
 def _existing(connection: Connection, config: DrawConfig) -> DrawSummary | None:
     draw = connection.execute(
-        select(Draw.draw_id, Draw.config_sha256, Draw.n_lenses_known, Draw.n_galaxies).where(Draw.name == config.name)
+        select(Draw.draw_id, Draw.config_sha256, Draw.key_rule, Draw.n_lenses_known, Draw.n_galaxies).where(
+            Draw.name == config.name
+        )
     ).first()
     if draw is None:
         return None
-    config_sha256, _ = canonical_config(config)
+    # Draws of version 0.1.0 had one rule less to name.
+    rules = config.model_dump(mode="json", exclude={"key_rule"} if draw.key_rule == "sha256" else None)
+    config_sha256, _ = canonical_config(rules)
     if draw.config_sha256 != config_sha256:
         raise SamplingError(f"draw {config.name} was made with other rules: choose another --name")
     summary = _summarise(connection, draw.draw_id, is_new=False)
@@ -138,15 +145,20 @@ def _negatives_near_lens(draw_id: int) -> Select[int]:
     )
 
 
-def _refuse_stale_match(connection: Connection) -> None:
-    """A draw after new lenses or galaxies, but before their match, would take negatives on top of known lenses."""
-    matched = select(func.max(Run.started_at)).where(Run.command == "match", Run.status == "succeeded")
-    loaded = select(func.max(Run.started_at)).where(Run.command.in_(("catalog load", "sweeps load")))
-    files = select(func.max(SweepFile.loaded_at)).where(SweepFile.status == "loaded")
-    last_match = connection.scalar(matched)
-    for what, last in (("lenses", connection.scalar(loaded)), ("galaxies", connection.scalar(files))):
-        if last_match is None or (last is not None and last > last_match):
-            raise MissingInputError(f"{what} were loaded after the last match: run `stronglens match` first")
+def refuse_stale_match(connection: Connection, survey: str, data_release: int) -> None:
+    """Refuse to draw after new lenses or galaxies, but before their match: negatives could lie on known lenses.
+
+    Raises
+    ------
+    MissingInputError
+        When some lens has not been looked for in the pool as it is.
+    """
+    n_stale = count_stale_lenses(connection, survey, data_release)
+    if n_stale:
+        raise MissingInputError(
+            f"lenses or galaxies of survey {survey} were loaded after the last match ({n_stale:,} lenses to look for): "
+            "run `stronglens match` first"
+        )
 
 
 def _count_lenses(connection: Connection) -> int:
@@ -179,6 +191,6 @@ def _summarise(connection: Connection, draw_id: int, *, is_new: bool) -> DrawSum
         is_new=is_new,
         n_by_pool=dict(connection.execute(pools).all()),
         n_positives_without_stratum=connection.scalar(without) or 0,
-        shortfall_n1=int(shortfall_n1),
-        shortfall_n2=int(shortfall_n2),
+        shortfall_n1=int(shortfall_n1 or 0),
+        shortfall_n2=int(shortfall_n2 or 0),
     )

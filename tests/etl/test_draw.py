@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +12,12 @@ from sqlalchemy.exc import DBAPIError
 from db.config import load_config
 from db.errors import BusyError, ConfigError, MissingInputError
 from db.lock import only_one
-from db.provenance import recorded_run
 from etl.draw.rules import DrawConfig
 from etl.draw.stage import draw_negatives
 from etl.errors import SamplingError
 from etl.match import MatchConfig, match_lenses
 from tests.builders import insert_galaxies, insert_lenses
+from tests.etl.draw_keys import galaxy_key as key
 
 N = 3000
 CONFIG = DrawConfig(negatives_per_positive=40)
@@ -72,10 +71,6 @@ def members(engine: Engine) -> dict[int, tuple[str, str, str, str | None, float]
     )
     with engine.connect() as connection:
         return {row.ls_id: tuple(row)[1:] for row in connection.execute(query)}  # type: ignore[misc]
-
-
-def key(ls_id: int, purpose: str, seed: int = 42) -> float:
-    return int(hashlib.sha256(f"{ls_id}_{seed}_{purpose}".encode()).hexdigest()[:8], 16) / 2**32
 
 
 def nobs_bin(nobs: int) -> str | None:
@@ -136,7 +131,7 @@ def independent_draw(  # noqa: C901 - one plain loop, so that it can be read bes
                 continue
             types = sorted(t for b, t in positives if b == bin_)
             total = sum(positives[bin_, t] for t in types)
-            u, below = key(int(r["ls_id"]), "EXP"), 0.0
+            u, below = key(int(r["ls_id"]), "EXP") / 2**64 + 0.5, 0.0
             type_ = ""
             for t in types:
                 below += positives[bin_, t]
@@ -265,12 +260,12 @@ def test_a_draw_after_new_galaxies_or_lenses_waits_for_their_match(engine: Engin
     load(engine, random_pool())
     with engine.begin() as connection:
         insert_galaxies(connection, [10.0], [10.0])
-    with pytest.raises(MissingInputError, match="galaxies were loaded after the last match"):
+    with pytest.raises(MissingInputError, match="loaded after the last match"):
         draw_negatives(engine, CONFIG)
     match_lenses(engine, MatchConfig())
-    with recorded_run(engine, command="catalog load", config={}):
-        pass
-    with pytest.raises(MissingInputError, match="lenses were loaded after the last match"):
+    with engine.begin() as connection:
+        insert_lenses(connection, [10.0], [10.0], [None])
+    with pytest.raises(MissingInputError, match=r"loaded after the last match \(1 lenses"):
         draw_negatives(engine, CONFIG)
     match_lenses(engine, MatchConfig())
     assert draw_negatives(engine, CONFIG).is_new

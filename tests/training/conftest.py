@@ -180,7 +180,9 @@ def world(engine: Engine) -> World:
             Lens.lens_id,
             [{"name": f"L{i}", "tier": "AB"[i % 2], **kind, **place[i]} for i in positives],
         )
-        galaxies = add(Galaxy, Galaxy.ls_id, [_galaxy_row() | {"ls_id": 9_999_000 + i, **place[i]} for i in negatives])
+        galaxies = add(
+            Galaxy, Galaxy.ls_id, [_galaxy_row() | {"ls_id": (9990 << 40) + i, **place[i]} for i in negatives]
+        )
         who: list[dict[str, Any]] = [{} for _ in range(n)]
         for i, lens in zip(positives, lenses, strict=True):
             who[i] = {"lens_id": lens, "ls_id": None}
@@ -240,7 +242,7 @@ def world(engine: Engine) -> World:
 
 
 def _galaxy_row() -> dict[str, Any]:
-    words = {"survey": "mock", "data_release": 10, "type": "SER"}
+    words = {"survey": "mock", "data_release": 10, "type": "SER", "is_imported": False}
     names = [column.name for column in Galaxy.__table__.columns if column.name not in words]
     return dict.fromkeys(names, 1) | words
 

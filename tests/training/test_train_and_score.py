@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from sklearn.metrics import roc_auc_score
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, func, select, text, update
 
 from db.errors import BusyError, MissingInputError
 from db.lock import only_one
@@ -129,6 +129,31 @@ def test_scoring_goes_on_where_it_was_interrupted(
         score_model(engine, "tiny", progress=interrupt)
     done = score_model(engine, "tiny")
     assert (done.n_already, done.n_scored) == (100, 110)
+
+
+def test_a_model_scores_the_cutouts_of_another_draw(engine: Engine, world: Any, recipe: Recipe) -> None:
+    columns = "survey, data_release, seed, config_sha256, run_id, n_lenses_known, n_galaxies, key_rule"
+    with engine.begin() as connection:
+        for statement in (
+            f"INSERT INTO sampling.draw (name, {columns}) SELECT 'other', {columns} FROM sampling.draw",
+            "INSERT INTO sampling.split_assignment (scheme_id, draw_id, n_close_pairs, n_guard_drops, run_id) "
+            "SELECT scheme_id, (SELECT draw_id FROM sampling.draw WHERE name = 'other'), 0, 0, run_id "
+            "FROM sampling.split_assignment",
+            "UPDATE sampling.draw_member SET draw_id = (SELECT draw_id FROM sampling.draw WHERE name = 'other') "
+            "WHERE member_id IN (SELECT member_id FROM sampling.draw_member WHERE label = 0 ORDER BY ls_id LIMIT 7)",
+        ):
+            connection.execute(text(statement))
+    train_model(engine, recipe(**QUICK))
+    n_all = len(world.labels)
+    assert score_model(engine, "tiny").n_scored == n_all - 7
+    assert score_model(engine, "tiny", draw="other").n_scored == 7
+    again = score_model(engine, "tiny", draw="other")
+    assert (again.n_scored, again.n_already) == (0, 7)
+    with engine.connect() as connection:
+        published = connection.scalar(text("SELECT count(*) FROM results.scores WHERE model_name = 'tiny'"))
+    assert published == n_all - 7  # what is published of a model is about its own draw
+    with pytest.raises(MissingInputError, match="draw 'elsewhere' is not there"):
+        score_model(engine, "tiny", draw="elsewhere")
 
 
 def test_a_checkpoint_that_was_lost_is_made_again_while_there_are_no_scores(

@@ -1,0 +1,146 @@
+"""The cells in which one pass over the pool counts and keeps galaxies: strata, divided by kind of confuser and EXP."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+from sqlalchemy import Connection, select
+
+from db.models.sampling import CONFUSERS_OF_THE_POOL, NOBS_Z_BINS, STRATUM_TYPES, Stratum
+from etl.draw.keys import FIRST_KEY, LAST_KEY, last_key
+
+
+@dataclass(frozen=True)
+class Target:
+    """A stratum that a draw fills, and how many of each pool it wants."""
+
+    stratum_id: int
+    nobs_z_bin: str
+    type: str
+    n_positives: int
+    n1: int
+    n2: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Galaxies of one kind in one stratum.
+
+    `code` is what the pass computes of a galaxy: 20 x bin + 5 x type (3 is EXP) + kind of confuser (0 is none). EXP
+    galaxies of a bin have one code and as many cells as the bin has strata: their keys say in which one they stand.
+    """
+
+    code: int
+    stratum_id: int
+    is_exp: bool
+    category: str | None
+    exp_keys: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Eligible:
+    """Galaxies of one stratum that N1 (with those that N2 takes before) and N2 choose from; estimated or counted."""
+
+    n1: float
+    n2: float
+
+
+@dataclass(frozen=True)
+class LastKeys:
+    """The highest keys that are kept as candidates of a stratum; None keeps none."""
+
+    n1: int | None
+    n2: int | None
+
+
+def read_targets(connection: Connection, draw_id: int) -> list[Target]:
+    """Return the strata of a draw that have positives."""
+    columns = (Stratum.stratum_id, Stratum.nobs_z_bin, Stratum.type, Stratum.n_positives)
+    rows = connection.execute(
+        select(*columns, Stratum.n_target_n1, Stratum.n_target_n2)
+        .where(Stratum.draw_id == draw_id, Stratum.n_positives > 0)
+        .order_by(Stratum.stratum_id)
+    )
+    return [Target(*row[:4], n1=row.n_target_n1 or 0, n2=row.n_target_n2 or 0) for row in rows]
+
+
+def cells_of(targets: list[Target]) -> list[Cell]:
+    """Return the cells of some strata; EXP confusers fill the strata of their bin in proportion to the positives."""
+    cells = []
+    for place, nobs_z_bin in enumerate(NOBS_Z_BINS):
+        here = sorted((target for target in targets if target.nobs_z_bin == nobs_z_bin), key=lambda t: t.type)
+        total = sum(target.n_positives for target in here)
+        edges = [FIRST_KEY, *(last_key(n, total) + 1 for n in accumulate(target.n_positives for target in here))]
+        for target, (first, end) in zip(here, pairwise(edges), strict=True):
+            own, exp = 20 * place + 5 * STRATUM_TYPES.index(target.type), 20 * place + 5 * len(STRATUM_TYPES)
+            cells.append(Cell(own, target.stratum_id, is_exp=False, category=None))
+            for kind, category in enumerate(CONFUSERS_OF_THE_POOL, start=1):
+                cells.append(Cell(own + kind, target.stratum_id, is_exp=False, category=category))
+                cells.append(
+                    Cell(exp + kind, target.stratum_id, is_exp=True, category=category, exp_keys=(first, end - 1))
+                )
+    return cells
+
+
+def estimate(cells: list[Cell], sampled: Mapping[int, int], rate: float) -> dict[int, Eligible]:
+    """Estimate what is eligible in each stratum from galaxies sampled by code, on the low side.
+
+    Too few candidates cost another pass, too many next to nothing. A sample of pages scatters more than one of
+    galaxies; 8 / sqrt(n) allows for a few alike on a page. A count below 100 says nothing.
+    """
+    eligible = {}
+    for stratum_id in {cell.stratum_id for cell in cells}:
+        own = [cell for cell in cells if cell.stratum_id == stratum_id]
+        n1 = sum(sampled.get(cell.code, 0) for cell in own if not cell.is_exp)
+        n2 = sum(sampled.get(cell.code, 0) * _share(cell) for cell in own if cell.category is not None)
+        eligible[stratum_id] = Eligible(_low(n1) / rate, _low(n2) / rate)
+    return eligible
+
+
+def _share(cell: Cell) -> float:
+    return 1.0 if cell.exp_keys is None else (cell.exp_keys[1] - cell.exp_keys[0]) / 2**64
+
+
+def _low(n: float) -> float:
+    return n * (1 - 8 / math.sqrt(n)) if n >= 100 else 0.0
+
+
+def last_keys(target: Target, eligible: Eligible, margin: float) -> LastKeys:
+    """Return the keys up to which candidates are kept: the number wanted and `margin` times its scatter of 6 sigma.
+
+    N1 chooses from those that N2 leaves, so it may need as many more as N2 takes.
+    """
+    return LastKeys(
+        _last_key(target.n1 + target.n2 if target.n1 else 0, eligible.n1, margin),
+        _last_key(target.n2, eligible.n2, margin),
+    )
+
+
+def _last_key(n_wanted: int, n_eligible: float, margin: float) -> int | None:
+    if n_wanted == 0:
+        return None
+    n_kept = math.ceil(n_wanted + margin * (6 * math.sqrt(n_wanted) + 50))
+    return LAST_KEY if n_kept >= n_eligible else last_key(n_kept, math.floor(n_eligible))
+
+
+def as_json(cells: list[Cell], keys: Mapping[int, LastKeys]) -> str:
+    """Return cells as the statements of a pass read them; a cell's number is its place in the list."""
+    rows = [
+        {
+            "cell": number,
+            "code": cell.code,
+            "stratum_id": cell.stratum_id,
+            "is_exp": cell.is_exp,
+            "category": cell.category,
+            "exp_from": cell.exp_keys and cell.exp_keys[0],
+            "exp_to": cell.exp_keys and cell.exp_keys[1],
+            "last_key_n1": None if cell.is_exp else keys[cell.stratum_id].n1,
+            "last_key_n2": None if cell.category is None else keys[cell.stratum_id].n2,
+        }
+        for number, cell in enumerate(cells)
+    ]
+    return json.dumps(rows)
