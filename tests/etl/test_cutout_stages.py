@@ -103,7 +103,8 @@ def galaxy(brick: int, objid: int, x: float, y: float) -> dict[str, object]:
     for column in Galaxy.__table__.columns:
         values[column.name] = float(rng.uniform(1, 2)) if column.type.python_type is float else 3
     values |= {"flux_r": 20.0, "psfdepth_r": 900.0, "psf_fwhm_r_arcsec": 1.2, "survey": "mock", "data_release": 10}
-    return values | {"ls_id": int(ls_id(9990, brick, objid)), "type": "SER"} | position(brick, x, y)
+    values |= {"ls_id": int(ls_id(9990, brick, objid)), "type": "SER", "is_imported": False}
+    return values | position(brick, x, y)
 
 
 @pytest.fixture(scope="session")
