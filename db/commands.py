@@ -22,9 +22,9 @@ def register(root: typer.Typer) -> None:
 def bootstrap() -> None:
     """Do once, as a superuser: make the database, the Q3C extension and the readers' role."""
     from db.bootstrap import bootstrap as prepare
-    from db.engine import configured_url, database_url, describe
+    from db.engine import database_url, describe
 
-    url = configured_url() or database_url()
+    url = database_url()
     made = prepare(url)
     typer.echo(f"{describe(url)}: {'made ' + ', '.join(made) if made else 'everything is there'}")
 

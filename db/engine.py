@@ -8,6 +8,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from db.embedded.binaries import OLDEST_MAJOR
 from db.errors import BootstrapError, ConfigError, SchemaError, ServerError
+from db.secrets import stored_password
 from db.settings import settings
 
 VARIABLE = "STRONGLENS_DATABASE_URL"
@@ -16,18 +17,18 @@ _SHAPE = "postgresql://user:password@host:5432/database"
 
 
 def database_url() -> URL:
-    """Say which database to use, starting the embedded server when no other is configured.
+    """Say which database to use, with its password, starting the embedded server when no other is configured.
 
     Raises
     ------
     ConfigError
-        When the variable is not a PostgreSQL URL.
+        When the variable is not a PostgreSQL URL, or a source of its password cannot be read.
     ServerError
         When the embedded server cannot be started.
     """
     configured = configured_url()
     if configured is not None:
-        return configured
+        return with_password(configured)
     # Both are needed only here, and bootstrap imports this module.
     from db.bootstrap import bootstrap
     from db.embedded import EmbeddedServer
@@ -40,7 +41,7 @@ def database_url() -> URL:
 
 
 def configured_url() -> URL | None:
-    """Give the URL of ``STRONGLENS_DATABASE_URL``, with our driver; None when it is not set."""
+    """Give the URL of ``STRONGLENS_DATABASE_URL`` as it stands there, with our driver; None when it is not set."""
     value = settings().database_url
     if value is None:
         return None
@@ -52,6 +53,37 @@ def configured_url() -> URL | None:
     if url.drivername.partition("+")[0] not in {"postgresql", "postgres"}:
         raise ConfigError(f"{VARIABLE} is not a PostgreSQL URL ({describe(url)}); expected {_SHAPE}")
     return url.set(drivername=_DRIVER)
+
+
+def with_password(url: URL) -> URL:
+    """Fill in the password of a URL that has none, so that it need not travel with tasks or stand in step arguments.
+
+    The first that there is: the URL's own, that of ``STRONGLENS_DATABASE_URL`` if it names the same database, the file
+    ``STRONGLENS_DATABASE_PASSWORD_FILE``, the AWS secret ``STRONGLENS_DATABASE_SECRET``. Without any the URL is
+    returned as it is: a socket may trust its user, and libpq looks into ``~/.pgpass`` itself.
+
+    Raises
+    ------
+    ConfigError
+        When the file or the secret cannot be read or holds no password.
+    """
+    if has_password(url):
+        return url
+    configured = configured_url()
+    if configured is not None and has_password(configured) and _place(configured) == _place(url):
+        return url.set(password=configured.password or str(configured.query["password"]))
+    password = stored_password()
+    return url if password is None else url.set(password=password)
+
+
+def has_password(url: URL) -> bool:
+    """Say whether a URL carries a password, before the host or as a parameter."""
+    return url.password is not None or "password" in url.query
+
+
+def without_password(url: URL) -> URL:
+    """Return the URL without its password, for tasks and step arguments."""
+    return URL.create(**(url._asdict() | {"password": None})).difference_update_query(["password"])
 
 
 def open_engine(*, check_schema: bool = True) -> Engine:
@@ -95,6 +127,12 @@ def connectable(url: URL) -> Engine:
     # libpq takes the fallback unless the URL or the environment names the application otherwise.
     options = {"fallback_application_name": "stronglens", "connect_timeout": 10}
     return create_engine(url, pool_pre_ping=True, connect_args=options)
+
+
+def _place(url: URL) -> tuple[object, ...]:
+    """Return what makes two URLs name the same database and user."""
+    host, port = (url.host or url.query.get("host"), url.port or url.query.get("port", "5432"))
+    return url.username, host, str(port), url.database
 
 
 def describe(url: URL) -> str:

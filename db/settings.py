@@ -24,6 +24,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="STRONGLENS_", env_ignore_empty=True, frozen=True)
 
     database_url: str | None = None
+    database_password_file: Path | None = None
+    database_secret: str | None = None
     home: Path = CHECKOUT / ".stronglens"
     store: str = Field(default_factory=_store_below_home)
     s3_endpoint_url: str | None = None

@@ -8,7 +8,11 @@ from typing import Annotated
 import typer
 
 from etl.catalogs import commands as catalogs
+from etl.crossmatch import commands as crossmatch
 from etl.cutouts import commands as cutouts
+from etl.draw import commands as draw
+from etl.emr import commands as emr
+from etl.imports import commands as imports
 from etl.mock import commands as mock
 from etl.sweeps import commands as sweeps
 
@@ -21,48 +25,40 @@ def register(app: typer.Typer) -> None:
     catalogs.register(app)
     mock.register(app)
     sweeps.register(app)
+    imports.register(app)
     app.command("match")(match)
-    app.command("draw")(draw)
+    crossmatch.register(app)
+    draw.register(app)
     app.add_typer(splits, name="splits")
     cutouts.register(app)
+    emr.register(app)
     app.add_typer(store, name="store")
 
 
 def match() -> None:
     """Match every known lens to its Tractor source, and list the galaxies too near one. Repeatable."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
     from db.engine import open_engine
     from etl.match import MatchConfig, match_lenses
 
-    for result in match_lenses(open_engine(), MatchConfig()):
+    engine = open_engine()
+    console = Console(stderr=True)
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("match", total=None)
+        results = match_lenses(
+            engine,
+            MatchConfig(),
+            lambda survey, done, total: bar.update(task, description=survey, completed=done, total=total),
+        )
+    for result in results:
         typer.echo(
             f"{result.survey}: {result.n_matched:,} of {result.n_lenses:,} known lenses matched within 5 arcsec, "
             f"{result.n_positives_matched:,} of them positives; {result.n_neighbours:,} galaxies lie within 11 arcsec "
-            f"of a known lens ({result.n_new_neighbours:,} new)"
+            f"of a known lens ({result.n_new_neighbours:,} new); {result.n_looked_for:,} lenses were looked for anew"
         )
-
-
-def draw(
-    config: Annotated[Path | None, typer.Option(help="YAML file with the rules of the draw.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the draw [default].")] = None,
-    survey: Annotated[str | None, typer.Option(help="dr10 or mock [the one that is loaded].")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the draw [42].")] = None,
-) -> None:
-    """Draw stratified negatives, 100 for each matched positive. The same draw again changes nothing."""
-    from db.config import load_config
-    from db.engine import open_engine
-    from etl.draw.rules import DrawConfig
-    from etl.draw.stage import draw_negatives
-
-    rules = load_config(DrawConfig, config, name=name, survey=survey, seed=seed)
-    result = draw_negatives(open_engine(), rules)
-    pools = ", ".join(f"{n:,} {pool}" for pool, n in sorted(result.n_by_pool.items()))
-    typer.echo(f"draw {result.name} of survey {result.survey}: {pools}" + ("" if result.is_new else " (already drawn)"))
-    typer.echo(
-        f"{result.n_positives_without_stratum:,} positives have no stratum; shortfall: N1 {result.shortfall_n1:,}, "
-        f"N2 {result.shortfall_n2:,} (see results.strata)"
-    )
-    if result.news:
-        typer.echo(result.news)
 
 
 @splits.callback()

@@ -1,0 +1,148 @@
+"""What would make a launch fail after minutes, asked beforehand: every failure is one line with its fix."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.engine import make_url
+
+from etl.emr.aws import bucket_and_key, client, one_line
+from etl.emr.errors import EmrError
+from etl.emr.request import Launch
+
+VCPU_QUOTA = "L-1216C47A"
+"""Running On-Demand Standard instances (A, C, D, H, I, M, R, T, Z), counted in virtual CPUs."""
+
+_STANDARD = tuple("acdhimrtz")
+
+
+def problems(launch: Launch) -> list[str]:
+    """Check credentials, then everything else; return what is wrong, all of it."""
+    found = _refusals(_credentials, launch)
+    if not found:  # without credentials nothing else can be asked
+        for check in (_bucket, _subnet, _security_groups, _quota, _secret, _certificate):
+            found += _refusals(check, launch)
+    return found
+
+
+def _refusals(check: Callable[[Launch], None], launch: Launch) -> list[str]:
+    try:
+        check(launch)
+    except EmrError as exc:
+        return [str(exc)]
+    return []
+
+
+def _credentials(launch: Launch) -> None:
+    with one_line("credentials", "run `aws configure` or `aws sso login`, or set AWS_PROFILE"):
+        client("sts", launch.config.region).get_caller_identity()
+
+
+def _bucket(launch: Launch) -> None:
+    bucket, _ = bucket_and_key(launch.config.bucket)
+    region = launch.config.region
+    with one_line(f"bucket {bucket}", f"make it in {region}, or correct `bucket`"):
+        # A bucket in Amazon's first region has no constraint.
+        found = client("s3", region).get_bucket_location(Bucket=bucket).get("LocationConstraint") or "us-east-1"
+    if found != region:
+        raise EmrError(f"bucket {bucket}: is in {found}, the cluster in {region}; take a bucket in {region}")
+
+
+def _subnet_of(launch: Launch) -> dict[str, Any]:
+    name, region = launch.config.subnet_id, launch.config.region
+    with one_line(f"subnet {name}", f"take a subnet of {region}, or correct `subnet_id`"):
+        subnet: dict[str, Any] = client("ec2", region).describe_subnets(SubnetIds=[name])["Subnets"][0]
+    return subnet
+
+
+def _subnet(launch: Launch) -> None:
+    subnet = _subnet_of(launch)
+    needed, n_free = launch.preset.workers + 1, subnet["AvailableIpAddressCount"]
+    if n_free < needed:
+        raise EmrError(
+            f"subnet {subnet['SubnetId']}: has {n_free} free addresses, {needed} are needed; "
+            "take a larger subnet or a smaller preset"
+        )
+
+
+def _security_groups(launch: Launch) -> None:
+    """Check that both groups exist and the database's lets the cluster in."""
+    config = launch.config
+    names = [name for name in (config.security_group_id, config.database_security_group_id) if name]
+    if not names:
+        return
+    subnet = _subnet_of(launch)
+    with one_line(f"security group {' or '.join(names)}", "correct `security_group_id`, `database_security_group_id`"):
+        found = client("ec2", config.region).describe_security_groups(GroupIds=names)["SecurityGroups"]
+    groups = {group["GroupId"]: group for group in found}
+    own = groups.get(config.security_group_id or "")
+    if own is not None and own["VpcId"] != subnet["VpcId"]:
+        raise EmrError(
+            f"security group {own['GroupId']}: belongs to {own['VpcId']}, the subnet to {subnet['VpcId']}; "
+            "take a group of the subnet's VPC"
+        )
+    if config.database_security_group_id is not None:
+        port = make_url(launch.environment["STRONGLENS_DATABASE_URL"]).port or 5432
+        rules = groups[config.database_security_group_id]["IpPermissions"]
+        if not any(_lets_in(rule, port, config.security_group_id, subnet["CidrBlock"]) for rule in rules):
+            source = f"--source-group {own['GroupId']}" if own is not None else f"--cidr {subnet['CidrBlock']}"
+            raise EmrError(
+                f"security group {config.database_security_group_id}: does not let the cluster reach port {port}; run "
+                f"`aws ec2 authorize-security-group-ingress --region {config.region} --protocol tcp --port {port} "
+                f"--group-id {config.database_security_group_id} {source}`"
+            )
+
+
+def _lets_in(rule: dict[str, Any], port: int, group: str | None, subnet_cidr: str) -> bool:
+    is_all = rule["IpProtocol"] == "-1"
+    if not is_all and (rule["IpProtocol"] != "tcp" or not rule["FromPort"] <= port <= rule["ToPort"]):
+        return False
+    if group is not None and any(pair["GroupId"] == group for pair in rule.get("UserIdGroupPairs", [])):
+        return True
+    subnet = ipaddress.IPv4Network(subnet_cidr)
+    return any(subnet.subnet_of(ipaddress.IPv4Network(block["CidrIp"])) for block in rule.get("IpRanges", []))
+
+
+def _quota(launch: Launch) -> None:
+    region, needed = launch.config.region, launch.config.n_vcpus(launch.preset)
+    with one_line(f"vCPU quota {VCPU_QUOTA}", "allow servicequotas:GetServiceQuota to these credentials"):
+        answer = client("service-quotas", region).get_service_quota(ServiceCode="ec2", QuotaCode=VCPU_QUOTA)
+    with one_line("running instances", "allow ec2:DescribeInstances and ec2:DescribeInstanceTypes"):
+        n_running = _running_vcpus(client("ec2", region))
+    quota = int(answer["Quota"]["Value"])
+    if n_running + needed > quota:
+        raise EmrError(
+            f"vCPU quota {VCPU_QUOTA}: preset {launch.preset_name} needs {needed}, {n_running} of {quota} are in use; "
+            f"take a smaller preset, or run `aws service-quotas request-service-quota-increase --region {region} "
+            f"--service-code ec2 --quota-code {VCPU_QUOTA} --desired-value {n_running + needed}`"
+        )
+
+
+def _running_vcpus(ec2: Any) -> int:
+    states = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
+    pages = ec2.get_paginator("describe_instances").paginate(Filters=states)
+    instances = [one for page in pages for group in page["Reservations"] for one in group["Instances"]]
+    on_demand = (one["InstanceType"] for one in instances if one.get("InstanceLifecycle") != "spot")
+    counts = Counter(name for name in on_demand if name.startswith(_STANDARD))
+    if not counts:
+        return 0
+    about = ec2.describe_instance_types(InstanceTypes=sorted(counts))["InstanceTypes"]
+    return sum(counts[machine["InstanceType"]] * int(machine["VCpuInfo"]["DefaultVCpus"]) for machine in about)
+
+
+def _secret(launch: Launch) -> None:
+    name = launch.environment.get("STRONGLENS_DATABASE_SECRET")
+    if name is not None:
+        with one_line(f"secret {name}", "correct `database_secret`, or make it in the cluster's region"):
+            client("secretsmanager", launch.config.region).describe_secret(SecretId=name)
+
+
+def _certificate(launch: Launch) -> None:
+    place = launch.config.root_certificate
+    if place is not None and place != "system":
+        bucket, key = bucket_and_key(place)
+        with one_line(place, "upload the certificate that signs the database's, or correct `root_certificate`"):
+            client("s3", launch.config.region).head_object(Bucket=bucket, Key=key)

@@ -1,0 +1,43 @@
+"""The job `sweeps`: what `stronglens sweeps load` runs, with the cluster's session."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+from db.engine import open_engine
+from db.settings import settings
+from etl.sweeps.config import SweepLoadConfig
+from etl.sweeps.load import LoadOptions, SessionFactory, load_sweeps
+from etl.sweeps.source import find_sources
+
+_EVERY_S = 30.0
+_log = logging.getLogger(__name__)
+
+
+def run(config: SweepLoadConfig, places: Sequence[str], session: SessionFactory) -> int:
+    """Load the files that the places name; return 1 when one was refused, else 0."""
+    sources = find_sources(places, settings().s3_endpoint_url)
+    engine = open_engine()
+    options = LoadOptions(session=session, on_progress=_Progress().tell)
+    result = load_sweeps(engine, sources, config, options)
+    engine.dispose()
+    counts = {status: len(result.with_status(status)) for status in ("loaded", "skipped", "refused")}
+    print(", ".join(f"{n} {status}" for status, n in counts.items()) + f" of {len(sources)} sweep files")
+    print(f"{result.n_read} rows read, {result.n_kept} kept, {result.n_quarantined} quarantined")
+    for outcome in result.with_status("refused"):
+        _log.error("refused: %s: %s", outcome.name, outcome.reason)
+    return 1 if counts["refused"] else 0
+
+
+class _Progress:
+    """Lines of progress in the step's log, not too many of them."""
+
+    def __init__(self) -> None:
+        self._next_at = 0.0
+
+    def tell(self, done: int, total: int) -> None:
+        if time.monotonic() >= self._next_at:
+            self._next_at = time.monotonic() + _EVERY_S
+            _log.info("%d of %d files done", done, total)

@@ -1,0 +1,352 @@
+"""Launches: what is asked of EMR, what is refused, and what is remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import subprocess
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+from sqlalchemy import Engine, select, text
+from sqlalchemy.engine import URL, make_url
+
+from db.errors import ConfigError
+from db.models.provenance import Artifact, Run
+from db.provenance import CHECKOUT, code_sha256
+from etl.emr.archive import Blob, code_archive
+from etl.emr.config import EmrConfig, load_emr_config
+from etl.emr.errors import EmrError
+from etl.emr.launch import prepare
+from etl.emr.preflight import problems
+from etl.emr.request import job_flow
+from etl.emr.upload import upload
+
+RunCli = Callable[..., subprocess.CompletedProcess[str]]
+PASSWORD = "correct-horse-battery-61f0"
+FILES = ("s3://public/sweep-000m005-005p000.fits", "s3://public/sweep-005m005-010p000.fits")
+
+
+def emr_config(**more: Any) -> EmrConfig:
+    plain = {
+        "bucket": "s3://lens-data/lens",
+        "subnet_id": "subnet-0a",
+        "database_url": "postgresql://loader@db.example.org/stronglens?sslmode=verify-full",
+        "database_secret": "lens-db",
+        "root_certificate": "s3://lens-data/ca.pem",
+    }
+    return load_emr_config(None, **(plain | more))
+
+
+def step(request: dict[str, Any]) -> list[str]:
+    arguments: list[str] = request["Steps"][0]["HadoopJarStep"]["Args"]
+    return arguments
+
+
+@pytest.mark.parametrize(
+    ("preset", "workers", "machine", "memory"),
+    [
+        ("test", 2, "m5.xlarge", "4g"),
+        ("small", 5, "m5.xlarge", "4g"),
+        ("medium", 10, "m5.xlarge", "4g"),
+        ("large", 20, "m5.xlarge", "4g"),
+        ("large-xlarge", 30, "m5.2xlarge", "10g"),
+    ],
+)
+def test_a_preset_is_so_many_workers_that_end_with_their_step(
+    preset: str, workers: int, machine: str, memory: str
+) -> None:
+    request = job_flow(prepare(emr_config(), preset, "sweeps", FILES))
+    groups = {group["InstanceRole"]: group for group in request["Instances"]["InstanceGroups"]}
+    assert (groups["CORE"]["InstanceCount"], groups["CORE"]["InstanceType"]) == (workers, machine)
+    assert groups["MASTER"]["InstanceCount"] == 1
+    assert f"spark.executor.memory={memory}" in step(request)
+    assert f"spark.executor.instances={workers}" in step(request)
+    assert request["ReleaseLabel"] == "emr-7.13.0"
+    assert request["Instances"]["KeepJobFlowAliveWhenNoSteps"] is False
+    assert request["AutoTerminationPolicy"] == {"IdleTimeout": 900}
+    assert request["Steps"][0]["ActionOnFailure"] == "TERMINATE_CLUSTER"
+    assert request["LogUri"] == "s3://lens-data/lens/emr/logs/"
+    assert len({tag["Key"] for tag in request["Tags"]} & {"git-commit", "code-sha256"}) == 2
+
+
+def test_the_step_says_region_code_configuration_and_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    prepared = prepare(emr_config(), "test", "sweeps", ["--mag-z-max", "20.5", *FILES, "--quarantine-rows=3"])
+    arguments = step(job_flow(prepared))
+    assert arguments[-3:] == ["sweeps", *FILES]
+    config = json.loads(arguments[arguments.index("--config") + 1])
+    assert (config["mag_z_max"], config["max_quarantine_rows"], config["n_workers"]) == (20.5, 3, 8)
+    assert arguments[arguments.index("--sha256") + 1] == hashlib.sha256(prepared.code.data).hexdigest()
+    assert "AWS_DEFAULT_REGION=us-east-2" in arguments
+    url = next(word for word in arguments if word.startswith("STRONGLENS_DATABASE_URL="))
+    assert "sslmode=verify-full" in url
+    assert make_url(url.partition("=")[2]).query["sslrootcert"] == "/opt/stronglens/root-certificate.pem"
+
+
+@pytest.mark.parametrize(
+    ("preset", "words"),
+    [
+        ({"workers": 2, "machine": "m5.xlarge", "executor_memory_gib": 5}, "5g is over the 4g that m5.xlarge allows"),
+        ({"workers": 2, "machine": "m5.2xlarge", "executor_memory_gib": 11}, "11g is over the 10g that m5.2xlarge"),
+        ({"workers": 2, "machine": "m6.large", "executor_memory_gib": 1}, "unknown machine m6.large (known: m5.x"),
+        ({"workers": 0, "machine": "m5.xlarge", "executor_memory_gib": 1}, "greater than or equal to 1"),
+        ({"workers": 2, "machine": "m5.xlarge", "executor_memory_gib": 4, "limit": 3}, "unknown key 'presets.mine.lim"),
+    ],
+)
+def test_a_preset_that_does_not_fit_is_refused_in_one_line(tmp_path: Path, preset: dict[str, Any], words: str) -> None:
+    path = tmp_path / "emr.yaml"
+    body = {"bucket": "s3://lens-data", "subnet_id": "subnet-0a"}
+    path.write_text(yaml.safe_dump(body | {"presets": {"mine": {"executor_overhead_gib": 2} | preset}}))
+    with pytest.raises(ConfigError) as caught:
+        load_emr_config(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_preset_of_ones_own_stands_beside_those_that_are_shipped() -> None:
+    mine = {"workers": 3, "machine": "m5.xlarge", "executor_memory_gib": 3, "executor_overhead_gib": 2}
+    config = emr_config(presets={"mine": mine})
+    assert list(config.presets) == ["test", "small", "medium", "large", "large-xlarge", "mine"]
+    assert config.n_vcpus(config.preset("mine")) == 16
+
+
+@pytest.mark.parametrize(
+    ("preset", "job", "words", "message"),
+    [
+        ("test", "cutouts", FILES, "job cutouts arrives with the cutouts stage"),
+        ("test", "validate", FILES, "job validate arrives with"),
+        ("test", "swipes", FILES, "no job 'swipes'; there are sweeps, cutouts, validate"),
+        ("huge", "sweeps", FILES, "no preset 'huge'; there are test, small"),
+        ("test", "sweeps", FILES[:1], "preset test takes exactly 2 files, each by its name"),
+        ("test", "sweeps", ("s3://public/a*.fits", FILES[0]), "each by its name"),
+        ("test", "sweeps", ("s3://public/folder", FILES[0]), "each by its name"),
+        ("small", "sweeps", ("/data/sweeps",), "/data/sweeps: a cluster reads s3:// only"),
+        ("small", "sweeps", (), "no place is given"),
+        ("small", "sweeps", (*FILES, "--limit", "5"), "--limit: no option of this job; it has --mag-z-max"),
+        ("small", "sweeps", (*FILES, "--mag-z-max"), "--mag-z-max: needs a value"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_anything_is_asked(
+    preset: str, job: str, words: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(EmrError) as caught:
+        prepare(emr_config(), preset, job, words)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"database_url": "postgresql:///stronglens?sslmode=verify-full"}, "needs a database with a TCP host"),
+        ({"database_url": "postgresql:///x?host=/run/pg&sslmode=verify-full"}, "needs a database with a TCP host"),
+        ({"database_url": "postgresql://u@h/x"}, "sslmode is not set: add ?sslmode=verify-full"),
+        ({"database_url": "postgresql://u@h/x?sslmode=require"}, "sslmode is require"),
+        ({"database_url": f"postgresql://u:{PASSWORD}@h/x?sslmode=verify-full"}, "holds a password"),
+        ({"database_url": f"postgresql://u@h/x?sslmode=verify-full&password={PASSWORD}"}, "holds a password"),
+        ({"database_url": f"postgresql://u:{PASSWORD}@h:x/y"}, "is not a URL"),
+        ({"root_certificate": None}, "nothing says which certificate"),
+        ({"database_secret": None}, "nothing says where the cluster finds the database's password"),
+        ({"database_url": None}, "cannot reach the embedded database: set STRONGLENS_DATABASE_URL"),
+    ],
+)
+def test_a_database_that_is_not_safe_to_reach_is_refused(more: dict[str, Any], message: str) -> None:
+    with pytest.raises(EmrError) as caught:
+        prepare(emr_config(**more), "test", "sweeps", FILES)
+    assert message in str(caught.value)
+    assert PASSWORD not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_archive_is_the_same_bytes_each_time_and_holds_the_code_that_runs_record() -> None:
+    archive = code_archive()
+    assert archive.data == code_archive().data
+    with zipfile.ZipFile(io.BytesIO(archive.data)) as packed:
+        names = packed.namelist()
+        digest = hashlib.sha256()
+        for name in sorted(map(Path, names)):
+            if name.suffix in {".py", ".sql", ".yaml"}:
+                digest.update(str(name).encode() + b"\0" + packed.read(str(name)))
+    assert digest.hexdigest() == code_sha256.__wrapped__()  # not what it was when the tests began
+    assert {"etl/sweeps/load_file.py", "etl/emr/job.py", "db/statements/__init__.py"} <= set(names)
+    assert not [name for name in names if "__pycache__" in name or name.startswith(("tests/", ".git"))]
+
+
+def test_the_nodes_packages_are_a_part_of_the_locked_ones_without_torch_spark_and_streamlit() -> None:
+    def pins(name: str) -> set[str]:
+        lines = (CHECKOUT / name).read_text().splitlines()
+        return {line.partition("#")[0].strip() for line in lines if line.partition("#")[0].strip()}
+
+    etl = pins("requirements-etl.lock")
+    assert etl <= pins("requirements.lock")
+    names = {pin.partition("==")[0].lower() for pin in etl}
+    assert not names & {"torch", "torchvision", "pyspark", "py4j", "streamlit", "matplotlib", "moto", "pytest"}
+
+
+def test_a_dry_run_prints_the_whole_request_and_touches_nothing(cloud: Any, run_cli: RunCli, tmp_path: Path) -> None:
+    config = cloud.config(tmp_path)
+    nowhere = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ENDPOINT_URL_EMR": "http://127.0.0.1:9"}
+    arguments = ("emr", "launch", "--preset", "small", "--config", str(config), "--dry-run", "sweeps", *FILES)
+    done = run_cli(*arguments, **nowhere)
+    assert done.returncode == 0, done.stderr
+    expected = job_flow(prepare(load_emr_config(config), "small", "sweeps", FILES))
+    assert json.loads(done.stdout) == expected
+    assert "Contents" not in cloud.client("s3").list_objects_v2(Bucket=cloud.bucket)
+    assert PASSWORD not in done.stdout + done.stderr
+
+
+def test_a_launch_uploads_checks_records_and_asks_and_shows_no_password(
+    cloud: Any, engine: Engine, database_url: URL, run_cli: RunCli, tmp_path: Path
+) -> None:
+    # A launcher may well have the password in its own environment.
+    local = database_url.set(password=PASSWORD).render_as_string(hide_password=False)
+    done = run_cli(
+        *("-vv", "emr", "launch", "--preset", "test", "--config", str(cloud.config(tmp_path)), "sweeps", *FILES),
+        STRONGLENS_DATABASE_URL=local,
+    )
+    assert done.returncode == 0, done.stderr
+    cluster_id = done.stdout.partition(":")[0]
+    emr, store = cloud.client("emr"), cloud.client("s3")
+    cluster = emr.describe_cluster(ClusterId=cluster_id)["Cluster"]
+    assert (cluster["Name"], cluster["ReleaseLabel"]) == ("stronglens-sweeps-test", "emr-7.13.0")
+    arguments = emr.list_steps(ClusterId=cluster_id)["Steps"][0]["Config"]["Args"]
+    uri = arguments[arguments.index("--archive") + 1]
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    uploaded = store.get_object(Bucket=bucket, Key=key)["Body"].read()
+    sha256 = hashlib.sha256(uploaded).hexdigest()
+    assert sha256 == arguments[arguments.index("--sha256") + 1]
+    with engine.connect() as connection:
+        code = connection.execute(select(Artifact.__table__)).one()
+        ran = connection.execute(select(Run.__table__).where(Run.run_id == code.run_id)).one()
+        everything = "".join(
+            str(connection.execute(text(f"SELECT t::text FROM provenance.{table} t")).all())
+            for table in ("run", "config", "artifact")
+        )
+    assert (code.kind, code.uri, code.sha256) == ("emr_code", uri, sha256)
+    assert (code.n_bytes, ran.command, ran.status) == (len(uploaded), "emr launch", "succeeded")
+    objects = [store.get_object(Bucket=bucket, Key=item["Key"])["Body"].read().decode("latin-1")
+               for item in store.list_objects_v2(Bucket=bucket)["Contents"]]  # fmt: skip
+    assert len(objects) == 4
+    produced = [everything, done.stdout, done.stderr, json.dumps([cluster, arguments], default=str), *objects]
+    assert not [place for place in produced if PASSWORD in place]
+
+
+def test_a_store_that_gives_other_bytes_back_stops_the_launch(cloud: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    blob = Blob("code.zip", b"what was sent")
+    config = emr_config(subnet_id=cloud.subnet)
+    upload(config, "s3://lens-data/there", [blob])
+    store = boto3.client("s3", region_name="us-east-2")
+    assert store.get_object(Bucket="lens-data", Key="there/code.zip")["Body"].read() == blob.data
+
+    def spoil(params: dict[str, Any], **_: Any) -> None:
+        params["Body"] = b"what was kept"
+
+    class Spoiled(boto3.Session):
+        def client(self, *arguments: Any, **options: Any) -> Any:
+            made = super().client(*arguments, **options)
+            made.meta.events.register("provide-client-params.s3.PutObject", spoil)
+            return made
+
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", Spoiled())
+    with pytest.raises(EmrError, match=r"there/code\.zip: holds other bytes than were sent"):
+        upload(config, "s3://lens-data/there", [blob])
+
+
+def test_all_is_well_when_network_secret_and_quota_are(cloud: Any, tmp_path: Path) -> None:
+    assert problems(prepare(load_emr_config(cloud.config(tmp_path)), "large", "sweeps", FILES)) == []
+
+
+def test_every_failure_of_the_preflight_is_a_line_with_its_fix(cloud: Any, cli: Any, tmp_path: Path) -> None:
+    boto3.client("s3", region_name="us-west-2").create_bucket(
+        Bucket="elsewhere", CreateBucketConfiguration={"LocationConstraint": "us-west-2"}
+    )
+    closed = cloud.client("ec2").create_security_group(
+        GroupName="closed", Description="x",
+        VpcId=cloud.client("ec2").describe_subnets(SubnetIds=[cloud.subnet])["Subnets"][0]["VpcId"],
+    )["GroupId"]  # fmt: skip
+    cloud.stub.quota = 8.0
+    config = cloud.config(
+        tmp_path,
+        bucket="s3://elsewhere/lens",
+        database_security_group_id=closed,
+        database_secret="absent",
+        root_certificate="s3://lens-data/absent.pem",
+    )
+    done = cli("emr", "launch", "--preset", "small", "--config", str(config), "sweeps", *FILES)
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    words = [
+        "bucket elsewhere: is in us-west-2, the cluster in us-east-2; take a bucket in us-east-2",
+        f"security group {closed}: does not let the cluster reach port 5432; run `aws ec2 authorize-security-group-",
+        "vCPU quota L-1216C47A: preset small needs 24, 0 of 8 are in use; take a smaller preset, or run `aws",
+        "secret absent: AWS refuses (ResourceNotFoundException",
+        "s3://lens-data/absent.pem: AWS refuses (404",
+    ]
+    assert len(lines) == len(words)
+    for line, word in zip(lines, words, strict=True):
+        assert line.startswith(f"preflight: {word}"), line
+    assert cloud.client("emr").list_clusters()["Clusters"] == []
+
+
+def test_a_subnet_of_another_region_and_a_bucket_that_is_not_there_are_named(cloud: Any, tmp_path: Path) -> None:
+    other = boto3.client("ec2", region_name="us-west-2")
+    subnet = other.create_subnet(
+        VpcId=other.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"], CidrBlock="10.9.1.0/24"
+    )["Subnet"]["SubnetId"]
+    config = cloud.config(tmp_path, bucket="s3://nobody-has-it", subnet_id=subnet, security_group_id=None,
+                          database_security_group_id=None)  # fmt: skip
+    found = problems(prepare(load_emr_config(config), "test", "sweeps", FILES))
+    assert len(found) == 2
+    assert "bucket nobody-has-it: AWS refuses (NoSuchBucket" in found[0]
+    assert f"subnet {subnet}: AWS refuses (InvalidSubnetID.NotFound" in found[1]
+    assert "take a subnet of us-east-2" in found[1]
+
+
+def test_an_address_range_that_holds_the_subnet_lets_the_cluster_in_and_another_port_does_not(
+    cloud: Any, tmp_path: Path
+) -> None:
+    ec2 = cloud.client("ec2")
+    vpc = ec2.describe_subnets(SubnetIds=[cloud.subnet])["Subnets"][0]["VpcId"]
+    for name, port, cidr, n_problems in (
+        ("wide", 5432, "10.0.0.0/16", 0),
+        ("narrow", 5432, "10.0.2.0/24", 1),
+        ("port", 5433, "10.0.0.0/16", 1),
+    ):
+        group = ec2.create_security_group(GroupName=name, Description=name, VpcId=vpc)["GroupId"]
+        rule = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": [{"CidrIp": cidr}]}
+        ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+        config = load_emr_config(cloud.config(tmp_path, database_security_group_id=group))
+        assert len(problems(prepare(config, "test", "sweeps", FILES))) == n_problems, name
+
+
+def test_vcpus_that_are_in_use_count_against_the_quota(cloud: Any, tmp_path: Path) -> None:
+    ec2 = cloud.client("ec2")
+    image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    ec2.run_instances(ImageId=image, InstanceType="m5.xlarge", MinCount=2, MaxCount=2, SubnetId=cloud.subnet)
+    prepared = prepare(load_emr_config(cloud.config(tmp_path)), "test", "sweeps", FILES)
+    cloud.stub.quota = 20.0
+    assert problems(prepared) == []
+    cloud.stub.quota = 19.0
+    assert "preset test needs 12, 8 of 19 are in use" in problems(prepared)[0]
+
+
+def test_without_credentials_the_only_line_says_how_to_get_some(
+    cloud: Any, cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    config = cloud.config(tmp_path)
+    done = cli("emr", "launch", "--preset", "test", "--config", str(config), "sweeps", *FILES)
+    assert done.returncode == 1
+    assert done.stderr.startswith("preflight: credentials: Unable to locate credentials; run `aws configure`")
+    assert done.stderr.count("\n") == 1
