@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dashboard screenshot test check dump format clean
+.PHONY: help setup demo dashboard screenshot test bench-pool check dump format clean
 SHELL := /bin/bash
 PYTHON_FILES := stronglens.py db etl training analysis dashboard migrations tests
 
@@ -16,15 +16,19 @@ dashboard: setup ## Open the dashboard on what is in the database
 	@.venv/bin/stronglens dashboard
 
 screenshot: ## Photograph a running dashboard for the README (docs/images/dashboard.png)
-	@./setup.sh --browser
+	@./setup.sh --tests
 	@.venv/bin/python -m dashboard.screenshot
 
 dump: setup ## Write the dump of a small populated database at this revision (at the end of an issue)
 	@.venv/bin/pytest -q -m dump tests/db/make_dump.py
 
 test: ## Run the tests
-	@./setup.sh --browser
+	@./setup.sh --tests
 	@.venv/bin/pytest
+
+ROWS ?= 10000000
+bench-pool: setup ## Measure loading and searching the pool (ROWS=10000000); table and JSON in build/bench
+	@.venv/bin/python -m tests.bench.pool --rows $(ROWS)
 
 check: setup ## Format, lint, types, and drift between models and migrations
 	@.venv/bin/ruff format --check $(PYTHON_FILES)

@@ -72,7 +72,7 @@ def begin_bulk(engine: Engine) -> bool:
 
 
 def build_indexes(engine: Engine, *, n_at_once: int = 2, on_built: Progress | None = None) -> bool:
-    """Build the pool's key and indexes, several at once, then ANALYZE; return False when they were there.
+    """Build the pool's key and indexes, several at once, then VACUUM and ANALYZE; return False when they were there.
 
     What an interrupted build left is kept, and the rest is built.
 
@@ -107,13 +107,19 @@ def _build(engine: Engine, n_at_once: int, on_built: Progress) -> None:
         for reference in _references():
             connection.execute(AddConstraint(reference, isolate_from_table=False))
         connection.execute(text("ALTER TABLE catalog.galaxy RESET (autovacuum_enabled)"))
-    analyze(engine)
+    _vacuum(engine)
 
 
 def analyze(engine: Engine) -> None:
     """Let the planner know the pool's new rows, so that searches use their index at once."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ANALYZE catalog.galaxy"))
+
+
+def _vacuum(engine: Engine) -> None:
+    """Mark the new pages as visible to all, so that a look into an index is enough to know that a key is there."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM (ANALYZE) catalog.galaxy"))
 
 
 def _create(engine: Engine, name: str, statement: Executable | CreateIndex) -> str:

@@ -36,6 +36,10 @@ _PARAMETERS = {
     "maintenance_work_mem": "512MB",
     "effective_cache_size": "2GB",
     "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
+    # Nobody copies this server's log: what is new as a whole, such as an index, need not pass through it.
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
     "wal_compression": "on",
     "random_page_cost": "1.1",
     "jit": "off",

@@ -13,6 +13,9 @@ from sqlalchemy import Connection, select
 from db.models.sampling import CONFUSERS_OF_THE_POOL, NOBS_Z_BINS, STRATUM_TYPES, Stratum
 from etl.draw.keys import FIRST_KEY, LAST_KEY, last_key
 
+N_CODES = 80
+"""Codes that a galaxy may have: 4 bins of nobs_z, 4 types, 5 kinds of confusers (with none)."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -32,6 +35,7 @@ class Cell:
 
     `code` is what the pass computes of a galaxy: 20 x bin + 5 x type (3 is EXP) + kind of confuser (0 is none). EXP
     galaxies of a bin have one code and as many cells as the bin has strata: their keys say in which one they stand.
+    `place` is that stratum's among those of its bin, 0 for all but EXP.
     """
 
     code: int
@@ -39,6 +43,12 @@ class Cell:
     is_exp: bool
     category: str | None
     exp_keys: tuple[int, int] | None = None
+    place: int = 0
+
+    @property
+    def number(self) -> int:
+        """Its number in the statement `draw_pass`."""
+        return self.code + N_CODES * self.place
 
 
 @dataclass(frozen=True)
@@ -75,14 +85,12 @@ def cells_of(targets: list[Target]) -> list[Cell]:
         here = sorted((target for target in targets if target.nobs_z_bin == nobs_z_bin), key=lambda t: t.type)
         total = sum(target.n_positives for target in here)
         edges = [FIRST_KEY, *(last_key(n, total) + 1 for n in accumulate(target.n_positives for target in here))]
-        for target, (first, end) in zip(here, pairwise(edges), strict=True):
+        for nth, (target, (first, end)) in enumerate(zip(here, pairwise(edges), strict=True)):
             own, exp = 20 * place + 5 * STRATUM_TYPES.index(target.type), 20 * place + 5 * len(STRATUM_TYPES)
             cells.append(Cell(own, target.stratum_id, is_exp=False, category=None))
             for kind, category in enumerate(CONFUSERS_OF_THE_POOL, start=1):
                 cells.append(Cell(own + kind, target.stratum_id, is_exp=False, category=category))
-                cells.append(
-                    Cell(exp + kind, target.stratum_id, is_exp=True, category=category, exp_keys=(first, end - 1))
-                )
+                cells.append(Cell(exp + kind, target.stratum_id, True, category, (first, end - 1), nth))
     return cells
 
 
@@ -128,19 +136,39 @@ def _last_key(n_wanted: int, n_eligible: float, margin: float) -> int | None:
 
 
 def as_json(cells: list[Cell], keys: Mapping[int, LastKeys]) -> str:
-    """Return cells as the statements of a pass read them; a cell's number is its place in the list."""
+    """Return cells as the statements after the pass read them."""
     rows = [
         {
-            "cell": number,
-            "code": cell.code,
+            "cell": cell.number,
             "stratum_id": cell.stratum_id,
             "is_exp": cell.is_exp,
             "category": cell.category,
-            "exp_from": cell.exp_keys and cell.exp_keys[0],
-            "exp_to": cell.exp_keys and cell.exp_keys[1],
-            "last_key_n1": None if cell.is_exp else keys[cell.stratum_id].n1,
-            "last_key_n2": None if cell.category is None else keys[cell.stratum_id].n2,
+            "last_key_n1": _last_keys(cell, keys).n1,
+            "last_key_n2": _last_keys(cell, keys).n2,
         }
-        for number, cell in enumerate(cells)
+        for cell in cells
     ]
     return json.dumps(rows)
+
+
+def as_arrays(cells: list[Cell], keys: Mapping[int, LastKeys]) -> dict[str, str]:
+    """Return what the pass looks up by a galaxy's cell or bin, as PostgreSQL's arrays.
+
+    Where nothing is kept stands the lowest key of all, which next to no galaxy has, and which does no harm.
+    """
+    n1, n2 = [FIRST_KEY] * 3 * N_CODES, [FIRST_KEY] * 3 * N_CODES
+    second, third = [LAST_KEY] * len(NOBS_Z_BINS), [LAST_KEY] * len(NOBS_Z_BINS)
+    for cell in cells:
+        last = _last_keys(cell, keys)
+        n1[cell.number] = FIRST_KEY if last.n1 is None else last.n1
+        n2[cell.number] = FIRST_KEY if last.n2 is None else last.n2
+        if cell.exp_keys is not None and cell.place > 0:
+            (second, third)[cell.place - 1][cell.code // 20] = cell.exp_keys[0]
+    arrays = {"last_keys_n1": n1, "last_keys_n2": n2, "exp_second": second, "exp_third": third}
+    return {name: "{" + ",".join(map(str, values)) + "}" for name, values in arrays.items()}
+
+
+def _last_keys(cell: Cell, keys: Mapping[int, LastKeys]) -> LastKeys:
+    """Return the highest keys that are kept of a cell: EXP galaxies are no N1, only confusers are N2."""
+    last = keys[cell.stratum_id]
+    return LastKeys(None if cell.is_exp else last.n1, None if cell.category is None else last.n2)

@@ -14,7 +14,7 @@ from sqlalchemy import BindParameter, Connection, bindparam, func, select
 
 from db.models.catalog import SweepFile
 from db.statements import statement
-from etl.draw.cells import Cell, Eligible, Target, as_json, cells_of, estimate, last_keys, read_targets
+from etl.draw.cells import Cell, Eligible, Target, as_arrays, as_json, cells_of, estimate, last_keys, read_targets
 from etl.draw.keys import salt
 from etl.draw.rules import DrawConfig
 
@@ -65,9 +65,9 @@ def insert_negatives(
     while True:
         keys = {target.stratum_id: last_keys(target, eligible[target.stratum_id], 2.0**n_passes) for target in targets}
         body = as_json(cells, keys)
-        _pass(connection, rules | salts | {"cells": body})
+        _pass(connection, rules | salts | as_arrays(cells, keys))
         n_passes += 1
-        found = _found(connection, len(cells), {"cells": body, **_only(salts, "salt_n1", "salt_n2")})
+        found = _found(connection, cells, {"cells": body, **_only(salts, "salt_n1", "salt_n2")})
         if _is_complete(targets, cells, found):
             break
         _log.info("pass %d kept too few candidates: going over the pool again", n_passes)
@@ -104,12 +104,12 @@ def _pass(connection: Connection, parameters: Mapping[str, Any]) -> None:
     connection.execute(select(func.set_config("enable_sort", "on", True)))
 
 
-def _found(connection: Connection, n_cells: int, parameters: Mapping[str, Any]) -> list[_Found]:
+def _found(connection: Connection, cells: Sequence[Cell], parameters: Mapping[str, Any]) -> list[_Found]:
     rows = {row.cell: row for row in connection.execute(statement("draw_counts"), parameters)}
     empty = _Found(0, 0, 0)
     return [
-        _Found(int(rows[cell].n_eligible), rows[cell].n_kept_n1, rows[cell].n_kept_n2) if cell in rows else empty
-        for cell in range(n_cells)
+        _Found(int(row.n_eligible), row.n_kept_n1, row.n_kept_n2) if (row := rows.get(cell.number)) else empty
+        for cell in cells
     ]
 
 

@@ -6,7 +6,24 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Engine,
+    Integer,
+    Row,
+    Select,
+    Text,
+    and_,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from db.models.base import Survey
@@ -153,11 +170,15 @@ def name_bricks(connection: Connection, survey: str, bricks: dict[int, str]) -> 
     """
     if not bricks:
         return
-    values = [
-        {"survey": survey, "data_release": DATA_RELEASE, "brickid": brickid, "brickname": name}
-        for brickid, name in sorted(bricks.items())
-    ]
-    connection.execute(insert_or(Brick).on_conflict_do_nothing(), values)
+    ids, names = zip(*sorted(bricks.items()), strict=True)
+    given = select(
+        literal(survey),
+        literal(DATA_RELEASE),
+        func.unnest(literal(list(ids), ARRAY(Integer))),
+        func.unnest(literal(list(names), ARRAY(Text))),
+    )
+    columns = ["survey", "data_release", "brickid", "brickname"]
+    connection.execute(insert_or(Brick).from_select(columns, given).on_conflict_do_nothing())
     statement = select(Brick.brickid, Brick.brickname).where(
         Brick.survey == survey, Brick.data_release == DATA_RELEASE, Brick.brickid.in_(bricks)
     )

@@ -136,11 +136,15 @@ def test_a_model_scores_the_cutouts_of_another_draw(engine: Engine, world: Any, 
     with engine.begin() as connection:
         for statement in (
             f"INSERT INTO sampling.draw (name, {columns}) SELECT 'other', {columns} FROM sampling.draw",
-            "INSERT INTO sampling.split_assignment (scheme_id, draw_id, n_close_pairs, n_guard_drops, run_id) "
-            "SELECT scheme_id, (SELECT draw_id FROM sampling.draw WHERE name = 'other'), 0, 0, run_id "
-            "FROM sampling.split_assignment",
-            "UPDATE sampling.draw_member SET draw_id = (SELECT draw_id FROM sampling.draw WHERE name = 'other') "
-            "WHERE member_id IN (SELECT member_id FROM sampling.draw_member WHERE label = 0 ORDER BY ls_id LIMIT 7)",
+            (
+                "INSERT INTO sampling.split_assignment (scheme_id, draw_id, n_close_pairs, n_guard_drops, run_id) "
+                "SELECT scheme_id, (SELECT draw_id FROM sampling.draw WHERE name = 'other'), 0, 0, run_id "
+                "FROM sampling.split_assignment"
+            ),
+            (
+                "UPDATE sampling.draw_member SET draw_id = (SELECT draw_id FROM sampling.draw WHERE name = 'other') "
+                "WHERE member_id IN (SELECT member_id FROM sampling.draw_member WHERE label = 0 ORDER BY ls_id LIMIT 7)"
+            ),
         ):
             connection.execute(text(statement))
     train_model(engine, recipe(**QUICK))
