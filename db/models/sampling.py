@@ -194,22 +194,21 @@ class DrawMember(Base):
     member_id: Mapped[int] = mapped_column(
         BigInteger, Identity(always=True), primary_key=True, comment="Key of the member"
     )
-    # No index of its own: that of (draw_id, lens_id) serves, and one less makes a draw faster.
-    draw_id: Mapped[int] = mapped_column(ForeignKey("sampling.draw.draw_id", ondelete="CASCADE"), comment="The draw")
+    # No index of its own: that of (draw_id, lens_id) serves, and one less makes a draw faster. No foreign keys on
+    # draw_id, stratum_id and ls_id: triggers check all new members at once (refuse_mixed_draw, refuse_used_*).
+    draw_id: Mapped[int] = mapped_column(comment="The draw")
     label: Mapped[int] = mapped_column(SmallInteger, comment="1 positive, 0 negative")
     pool: Mapped[str] = mapped_column(comment="positive; N1 (deployment-like); N2 (hard confusers)")
     lens_id: Mapped[int | None] = mapped_column(
         BigInteger, ForeignKey("catalog.lens.lens_id"), comment="The lens; NULL for negatives"
     )
     tier: Mapped[str | None] = mapped_column(comment="Tier of the positive when drawn; NULL for negatives")
-    # No foreign key: triggers check all new members at once (refuse_mixed_draw, refuse_used_galaxy).
     ls_id: Mapped[int | None] = mapped_column(
         BigInteger,
         index=True,
         comment="The galaxy; for a positive its Tractor match, NULL where it has none in the pool",
     )
     stratum_id: Mapped[int | None] = mapped_column(
-        ForeignKey("sampling.stratum.stratum_id"),
         index=True,
         comment="Its stratum; NULL for positives that match EXP, PSF or nothing",
     )

@@ -114,3 +114,24 @@ def test_a_galaxy_does_not_go_while_a_draw_takes_it(engine: Engine, pool: list[i
     with engine.connect() as connection:
         dangling = select(DrawMember.ls_id).where(DrawMember.ls_id.not_in(select(Galaxy.ls_id)))
         assert connection.scalars(dangling).all() == []
+
+
+def test_a_member_of_no_draw_or_of_another_draws_stratum_is_refused(engine: Engine, pool: list[int], add: Add) -> None:
+    with engine.begin() as connection:
+        add(connection, pool[0])
+    for values in ({"draw_id": 77}, {"stratum_id": 77}):
+        with pytest.raises(IntegrityError, match=r"is not in sampling\.stratum"), engine.begin() as connection:
+            connection.execute(update(DrawMember).values(**values))
+
+
+@pytest.mark.parametrize("table", ["draw", "stratum"])
+def test_a_draw_and_a_stratum_that_have_members_stay(engine: Engine, pool: list[int], add: Add, table: str) -> None:
+    with engine.begin() as connection:
+        add(connection, pool[0])
+    for statement in (f"DELETE FROM sampling.{table}", f"TRUNCATE sampling.{table} CASCADE"):
+        with pytest.raises(IntegrityError, match="it has members"), engine.begin() as connection:
+            connection.execute(text(statement))
+    with engine.begin() as connection:
+        connection.execute(delete(DrawMember))
+        connection.execute(text("DELETE FROM sampling.draw"))
+        assert connection.scalar(text("SELECT count(*) FROM sampling.stratum")) == 0
