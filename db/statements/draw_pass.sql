@@ -15,9 +15,10 @@ WITH
             CASE
                 WHEN g.maskbits & :mask = 0 AND g.nobs_g >= 1 AND g.nobs_r >= 1 AND g.nobs_z >= 1 THEN
                     CASE WHEN g.nobs_z <= 2 THEN 0 WHEN g.nobs_z <= 5 THEN 20 WHEN g.nobs_z <= 10 THEN 40 ELSE 60 END
-                    + CASE g.type WHEN 'SER' THEN 0 WHEN 'DEV' THEN 5 WHEN 'REX' THEN 10 ELSE 15 END
+                    + CASE ascii(g.type) WHEN ascii('S') THEN 0 WHEN ascii('D') THEN 5 WHEN ascii('R') THEN 10 ELSE 15 END
                     + sampling.confuser_code(
-                        g.type, g.flux_g, g.flux_r, g.sersic, g.shape_r_arcsec, sqrt(g.shape_e1 ^ 2 + g.shape_e2 ^ 2),
+                        ascii(g.type), g.flux_g, g.flux_r, g.sersic, g.shape_r_arcsec,
+                        CAST(g.shape_e1 AS double precision) * g.shape_e1 + CAST(g.shape_e2 AS double precision) * g.shape_e2,
                         :ring_sersic_min, :ring_flux_r_min, :edge_on_ellipticity_min, :edge_on_shape_r_min_arcsec,
                         :large_shape_r_min_arcsec, :large_flux_r_min, :blue_flux_ratio_min, :blue_flux_r_min
                     )
