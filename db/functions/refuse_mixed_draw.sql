@@ -21,14 +21,14 @@ BEGIN
         RAISE EXCEPTION 'draw % with stratum % is not in sampling.stratum', stranger.draw_id, stranger.stratum_id
             USING ERRCODE = 'foreign_key_violation';
     END IF;
-    SELECT d.name AS draw_name, m.ls_id
+    SELECT m.draw_id, m.ls_id
     INTO stranger
     FROM changed AS m
-    JOIN sampling.draw AS d ON d.draw_id = m.draw_id
     WHERE m.ls_id IS NOT NULL AND NOT EXISTS (SELECT FROM catalog.galaxy AS g WHERE g.ls_id = m.ls_id)
     LIMIT 1;
     IF FOUND THEN
-        RAISE EXCEPTION 'draw %: galaxy % is not in catalog.galaxy', stranger.draw_name, stranger.ls_id
+        RAISE EXCEPTION 'draw %: galaxy % is not in catalog.galaxy',
+            (SELECT d.name FROM sampling.draw AS d WHERE d.draw_id = stranger.draw_id), stranger.ls_id
             USING ERRCODE = 'foreign_key_violation';
     END IF;
     SELECT d.name AS draw_name, d.survey AS draw_survey, m.ls_id

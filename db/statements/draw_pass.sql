@@ -4,6 +4,8 @@
 -- galaxies stand in one of up to three strata of their nobs bin, by key: cells 80 and 160 further on are those of the second
 -- and third. EXP galaxies that are no confusers (code 15 of 20) are not eligible. The limits stand in arrays by cell: a join
 -- with a table of cells would compute each code twice, which costs as much as reading the row.
+-- Galaxies near a known lens are a list of constants, which PostgreSQL looks through by a hash within the condition: half the
+-- price of a join with their table.
 -- The columns of a candidate are those of its one row; max() hands them through the grouping, and costs less than keys.
 -- OFFSET 0 keeps the planner from looking into a subquery, where it would copy the code to wherever it is used, and see
 -- ls_id, take every row for a group of its own, and let one process do all the grouping; a plain 0 has to be cast, and a
@@ -34,7 +36,7 @@ WITH
             AND g.dec >= :dec_min_deg AND g.dec < :dec_max_deg
             AND g.data_release = :data_release
             AND g.survey = :survey
-            AND NOT EXISTS (SELECT FROM catalog.lens_neighbour AS n WHERE n.ls_id = g.ls_id)
+            AND g.ls_id <> ALL (CAST(:near_lens AS bigint[]))
         OFFSET bigint '0'
     ),
     placed AS (
@@ -57,9 +59,14 @@ WITH
         SELECT
             p.cell,
             CASE
+                -- EXP galaxies are no N1, and what is no confuser is no N2: half of the keys need not be computed.
                 WHEN
-                    sampling.draw_key(p.ls_id, :salt_n1) <= (CAST(:last_keys_n1 AS bigint[]))[p.cell + 1]
-                    OR sampling.draw_key(p.ls_id, :salt_n2) <= (CAST(:last_keys_n2 AS bigint[]))[p.cell + 1]
+                    p.cell % 20 < 15
+                    AND sampling.draw_key(p.ls_id, :salt_n1) <= (CAST(:last_keys_n1 AS bigint[]))[p.cell + 1]
+                    THEN p.ls_id
+                WHEN
+                    p.cell % 5 > 0
+                    AND sampling.draw_key(p.ls_id, :salt_n2) <= (CAST(:last_keys_n2 AS bigint[]))[p.cell + 1]
                     THEN p.ls_id
             END AS ls_id,
             p.ra,

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import BindParameter, Connection, bindparam, func, select
 
-from db.models.catalog import SweepFile
+from db.models.catalog import LensNeighbour, SweepFile
 from db.statements import statement
 from etl.draw.cells import Cell, Eligible, Target, as_arrays, as_json, cells_of, estimate, last_keys, read_targets
 from etl.draw.keys import salt
@@ -65,7 +65,7 @@ def insert_negatives(
     while True:
         keys = {target.stratum_id: last_keys(target, eligible[target.stratum_id], 2.0**n_passes) for target in targets}
         body = as_json(cells, keys)
-        _pass(connection, rules | salts | as_arrays(cells, keys))
+        _pass(connection, rules | salts | as_arrays(cells, keys) | {"near_lens": _near_lens(connection)})
         n_passes += 1
         found = _found(connection, cells, {"cells": body, **_only(salts, "salt_n1", "salt_n2")})
         if _is_complete(targets, cells, found):
@@ -90,6 +90,12 @@ def _sample(connection: Connection, cells: Sequence[Cell], rules: Mapping[str, A
     rate = min(1.0, min(highest, max(lowest, n_galaxies / 100)) / max(n_galaxies, 1))
     rows = connection.execute(statement("draw_sample"), {**rules, "percent": 100 * rate})
     return estimate(list(cells), {row.code: row.n_galaxies for row in rows}, rate)
+
+
+def _near_lens(connection: Connection) -> str:
+    """Return the keys of all galaxies near a known lens, as PostgreSQL's array."""
+    keys = connection.scalars(select(LensNeighbour.ls_id).distinct().order_by(LensNeighbour.ls_id))
+    return "{" + ",".join(map(str, keys)) + "}"
 
 
 def _pass(connection: Connection, parameters: Mapping[str, Any]) -> None:

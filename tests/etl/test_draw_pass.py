@@ -154,7 +154,7 @@ def test_parallel_workers_change_nothing_and_do_the_grouping(engine: Engine) -> 
         plan = "\n".join(connection.exec_driver_sql("EXPLAIN (COSTS off) " + statements[-1]).scalars())
     assert "Parallel Seq Scan on galaxy" in plan
     assert plan.index("Gather") < plan.index("Partial HashAggregate") < plan.index("Parallel Seq Scan")
-    assert "Hash Anti Join" in plan
+    assert "Join" not in plan  # galaxies near a lens are constants of the condition
 
 
 def test_a_draw_of_an_earlier_version_is_left_as_it_is(engine: Engine) -> None:

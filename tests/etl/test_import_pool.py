@@ -292,8 +292,8 @@ def test_categories_are_those_of_the_draw(engine: Engine, shared_data: Path, wri
     manifest = derive(manifest.assign(flux_g=manifest.flux_g.where(~blue, manifest.flux_r * np.float32(0.8))))
     import_pool(engine, write(manifest), STRICT)
     statement = text(
-        "SELECT ls_id, (ARRAY['', 'ring', 'edge_on', 'large', 'blue_clumpy'])[1 + sampling.confuser_code(ascii(type), flux_g, "
-        "flux_r, sersic, shape_r_arcsec, shape_e1 ^ 2 + shape_e2 ^ 2, :ring_sersic_min, :ring_flux_r_min, "
+        "SELECT ls_id, (ARRAY['', 'ring', 'edge_on', 'large', 'blue_clumpy'])[1 + sampling.confuser_code(ascii(type), "
+        "flux_g, flux_r, sersic, shape_r_arcsec, shape_e1 ^ 2 + shape_e2 ^ 2, :ring_sersic_min, :ring_flux_r_min, "
         ":edge_on_ellipticity_min, :edge_on_shape_r_min_arcsec, :large_shape_r_min_arcsec, :large_flux_r_min, "
         ":blue_flux_ratio_min, :blue_flux_r_min)] FROM catalog.galaxy"
     )
