@@ -1,4 +1,8 @@
-"""What needs a superuser, once per server: the database, Q3C, the readers' role, and pg_sphere where it is offered."""
+"""What needs a superuser, once per server: the database, Q3C, the readers' role, and pg_sphere where it is offered.
+
+It also closes the schema `public` to everybody but its owner, where PostgreSQL 14 or older made the database and left
+it open: `results.nearest` runs with its owner's rights and finds Q3C there.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +22,12 @@ _NOT_ALLOWED = "42501"
 _STATEMENTS = {
     "extension": "CREATE EXTENSION IF NOT EXISTS q3c",
     "role": f"CREATE ROLE {READER} NOLOGIN",
+    "closed": "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
 }
 
 
 def bootstrap(url: URL) -> list[str]:
-    """Make the database, the extension and the role that are missing; return what was made.
+    """Make the database, the extension and the role that are missing, close schema public; return what was done.
 
     Raises
     ------
@@ -38,6 +43,7 @@ def bootstrap(url: URL) -> list[str]:
             made.append(f"database {url.database}")
         with engine.begin() as connection:
             made += [name for kind, name in _missing(connection) if _execute(connection, kind)]
+            made += _close_public(connection)
             made += open_door(connection)
     except DBAPIError as exc:
         raise ServerError(f"cannot prepare {describe(url)}: {one_line(exc)}") from exc
@@ -95,6 +101,20 @@ def _missing(connection: Connection) -> list[tuple[str, str]]:
         )
     wanted = [("extension", "extension q3c", has_extension), ("role", f"role {READER}", has_role)]
     return [(kind, name) for kind, name, there in wanted if not there]
+
+
+def _close_public(connection: Connection) -> list[str]:
+    """Take the right to create in schema public from everybody; whoever may not do it gets a warning and no error."""
+    is_open = text("SELECT has_schema_privilege('public', 'public', 'CREATE')")  # the role PUBLIC, the schema public
+    if not connection.scalar(is_open):
+        return []
+    _execute(connection, "closed")
+    if connection.scalar(is_open):
+        raise BootstrapError(
+            "this needs the owner of schema public, in which anybody may create functions: ask an administrator to run "
+            f"in this database: {_STATEMENTS['closed']}"
+        )
+    return ["schema public closed to others"]
 
 
 def _execute(connection: Connection, kind: str) -> bool:

@@ -66,7 +66,7 @@ def begin_bulk(engine: Engine) -> bool:
         connection.execute(DropConstraint(_pool().primary_key))
         for index in _indexes():
             connection.execute(DropIndex(index))
-        # Dead rows there are none, and a vacuum amid the load would read everything once more.
+        # A vacuum amid the load would read everything once more; one comes when the indexes are there.
         connection.execute(text("ALTER TABLE catalog.galaxy SET (autovacuum_enabled = off)"))
     return True
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, Engine, create_engine, text
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -13,6 +15,8 @@ from db.settings import settings
 
 VARIABLE = "STRONGLENS_DATABASE_URL"
 _DRIVER = "postgresql+psycopg"
+_KEY_PASSWORD = "sslpassword"  # noqa: S105 - the name of a parameter
+_KEEPALIVES = {"idle": 60, "interval": 10, "count": 6}
 _SHAPE = "postgresql://user:password@host:5432/database"
 
 
@@ -60,30 +64,43 @@ def with_password(url: URL) -> URL:
 
     The first that there is: the URL's own, that of ``STRONGLENS_DATABASE_URL`` if it names the same database, the file
     ``STRONGLENS_DATABASE_PASSWORD_FILE``, the AWS secret ``STRONGLENS_DATABASE_SECRET``. Without any the URL is
-    returned as it is: a socket may trust its user, and libpq looks into ``~/.pgpass`` itself.
+    returned as it is: a socket may trust its user, and libpq looks into ``~/.pgpass`` itself. What opens the client's
+    key (``sslpassword``) comes from ``STRONGLENS_DATABASE_URL`` only.
 
     Raises
     ------
     ConfigError
         When the file or the secret cannot be read or holds no password.
     """
-    if has_password(url):
+    if _own_password(url) is not None:
         return url
+    password = None
     configured = configured_url()
-    if configured is not None and has_password(configured) and _place(configured) == _place(url):
-        return url.set(password=configured.password or str(configured.query["password"]))
-    password = stored_password()
+    if configured is not None and _place(configured) == _place(url):
+        password = _own_password(configured)
+        if _KEY_PASSWORD in configured.query and _KEY_PASSWORD not in url.query:
+            url = url.update_query_dict({_KEY_PASSWORD: configured.query[_KEY_PASSWORD]})
+    if password is None:
+        password = stored_password()
     return url if password is None else url.set(password=password)
 
 
 def has_password(url: URL) -> bool:
-    """Say whether a URL carries a password, before the host or as a parameter."""
-    return url.password is not None or "password" in url.query
+    """Say whether a URL carries a password: before the host, as a parameter, or that of a client's key."""
+    return _own_password(url) is not None or _KEY_PASSWORD in url.query
 
 
 def without_password(url: URL) -> URL:
-    """Return the URL without its password, for tasks and step arguments."""
-    return URL.create(**(url._asdict() | {"password": None})).difference_update_query(["password"])
+    """Return the URL without any password, for tasks and step arguments."""
+    bare = URL.create(**(url._asdict() | {"password": None}))
+    return bare.difference_update_query(["password", _KEY_PASSWORD])
+
+
+def _own_password(url: URL) -> str | None:
+    """Return the password that a URL logs in with."""
+    if url.password is not None or "password" not in url.query:
+        return url.password
+    return str(url.query["password"])
 
 
 def open_engine(*, check_schema: bool = True) -> Engine:
@@ -122,11 +139,25 @@ def open_engine(*, check_schema: bool = True) -> Engine:
     return engine
 
 
-def connectable(url: URL) -> Engine:
-    """Make an engine for ``url`` with our connection settings; connects and verifies nothing."""
+def connectable(url: URL, *, is_remote_worker: bool = False) -> Engine:
+    """Make an engine for ``url`` with our connection settings; connects and verifies nothing.
+
+    A side that vanishes without a word is given up after two minutes. With `is_remote_worker` the server, too, is told
+    to look whether the client lives: a node of a cluster that is gone would else hold its locks for hours.
+    """
     # libpq takes the fallback unless the URL or the environment names the application otherwise.
-    options = {"fallback_application_name": "stronglens", "connect_timeout": 10}
-    return create_engine(url, pool_pre_ping=True, connect_args=options)
+    options: dict[str, Any] = {"fallback_application_name": "stronglens", "connect_timeout": 10}
+    options |= {f"keepalives_{name}": value for name, value in _KEEPALIVES.items()}
+    engine = create_engine(url, pool_pre_ping=True, connect_args=options)
+    if is_remote_worker:
+        event.listen(engine, "connect", _let_server_watch)
+    return engine
+
+
+def _let_server_watch(connection: Any, _record: object) -> None:
+    for name, value in _KEEPALIVES.items():
+        connection.execute("SELECT set_config(%s, %s, false)", [f"tcp_keepalives_{name}", str(value)])
+    connection.commit()
 
 
 def _place(url: URL) -> tuple[object, ...]:

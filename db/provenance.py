@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -17,11 +18,16 @@ from typing import Any
 from pydantic import BaseModel
 from sqlalchemy import Engine, func, insert, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
+from sqlalchemy.exc import DBAPIError
 
 from db.models.provenance import Config
 from db.models.provenance import Run as RunRow
+from db.patience import patiently
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+_PATIENCE_S = 60
+_PATIENCE_FAILED_S = 2
+_log = logging.getLogger(__name__)
 SOURCES = ("*.py", "*.sql", "*.yaml")
 PACKAGES = ("db", "migrations", "etl", "training", "analysis", "dashboard")
 
@@ -68,9 +74,12 @@ def recorded_run(engine: Engine, *, command: str, config: BaseModel | Mapping[st
         yield RecordedRun(run_id, config_sha256)
     except BaseException as exc:
         message = " ".join(str(exc).split()) or type(exc).__name__
-        _finish(engine, run_id, status="failed", error=message[:2000])
+        try:
+            patiently(_PATIENCE_FAILED_S)(_finish, engine, run_id, status="failed", error=message[:2000])
+        except DBAPIError:
+            _log.warning("the database is away: run %d stays marked as running", run_id)
         raise
-    _finish(engine, run_id, status="succeeded", error=None)
+    patiently(_PATIENCE_S)(_finish, engine, run_id, status="succeeded", error=None)
 
 
 def _finish(engine: Engine, run_id: int, *, status: str, error: str | None) -> None:

@@ -9,7 +9,8 @@ The tree::
     ├── StorageError       an object store or folder refuses or lacks an object
     ├── CoaddError         a brick's images are missing or inconsistent
     ├── CutoutError        a cutout file does not have the declared layout
-    └── SamplingError      a draw or split request that cannot be met as asked
+    ├── SamplingError      a draw or split request that cannot be met as asked
+    └── in the rooms of their stages: MockSkyError, ManifestError (imports), CrossmatchError, EmrError
 """
 
 from db.errors import StronglensError

@@ -1,9 +1,10 @@
 -- Trigger function: a member belongs to a draw that is there, to a stratum of that draw, and to a galaxy of the pool, of the
 -- draw's own survey.
--- It stands in for three foreign keys, which would look for each member by itself. Those on draw and stratum would take a third
--- of a draw's time; that on the galaxy would lock each galaxy's row: half a million random reads, and as many pages written, at
--- the end of every draw. This looks at all new members at once, and for galaxies in the index alone: the survey is in the key
--- (release 9990 is the mock sky's). The lock keeps galaxies from going at the same moment; see refuse_used_galaxy.
+-- It stands in for three foreign keys, which would look for each member by itself. Those on draw and stratum would take a good
+-- part of a draw's time; that on the galaxy would lock each galaxy's row: half a million random reads, and as many pages
+-- written, at the end of every draw. This looks at all new members at once, and for galaxies in the index alone: the survey is
+-- in the key (release 9990 is the mock sky's). The lock keeps galaxies, draws and strata from going at the same moment; see
+-- refuse_used_galaxy and refuse_used_by_members.
 CREATE OR REPLACE FUNCTION sampling.refuse_mixed_draw() RETURNS trigger
 LANGUAGE plpgsql AS $$
 DECLARE

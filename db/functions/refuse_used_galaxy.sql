@@ -1,5 +1,6 @@
 -- Trigger function: a galaxy that a draw holds stays in the pool. The other half of refuse_mixed_draw: whoever takes galaxies
--- out waits for the draws that are being written, and the other way round.
+-- out waits for the draws that are being written, and the other way round. An UPDATE comes here row by row, and only where it
+-- changes the key: one of all other columns of the whole pool keeps no row aside.
 CREATE OR REPLACE FUNCTION catalog.refuse_used_galaxy() RETURNS trigger
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -22,14 +23,11 @@ BEGIN
         JOIN sampling.draw AS d ON d.draw_id = m.draw_id
         LIMIT 1;
     ELSE
-        IF NOT EXISTS (SELECT g.ls_id FROM gone AS g EXCEPT SELECT c.ls_id FROM come AS c) THEN
-            RETURN NULL;
-        END IF;
         PERFORM pg_advisory_xact_lock(1398033751);
         SELECT m.ls_id, d.name AS draw_name INTO used
-        FROM (SELECT g.ls_id FROM gone AS g EXCEPT SELECT c.ls_id FROM come AS c) AS changed
-        JOIN sampling.draw_member AS m ON m.ls_id = changed.ls_id
+        FROM sampling.draw_member AS m
         JOIN sampling.draw AS d ON d.draw_id = m.draw_id
+        WHERE m.ls_id = OLD.ls_id
         LIMIT 1;
     END IF;
     IF FOUND THEN

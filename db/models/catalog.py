@@ -228,6 +228,9 @@ class SweepFile(Base):
     n_bytes: Mapped[int] = mapped_column(BigInteger, comment="Size of the file in bytes")
     sha256: Mapped[str | None] = mapped_column(comment="SHA-256 of the file, hexadecimal; NULL if it could not be read")
     etag: Mapped[str | None] = mapped_column(comment="The object store's ETag of the file; NULL for a file on disk")
+    modified_at: Mapped[dt.datetime | None] = mapped_column(
+        comment="When the file was last changed, as it was listed; NULL in rows of version 0.1.0"
+    )
     ra_min_deg: Mapped[float | None] = mapped_column(
         comment="Western edge of the sky box that the file name declares, degrees; NULL where it declares none"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from xml.parsers.expat import ExpatError
@@ -41,6 +42,10 @@ USUAL_NAMES = (
     ("right_ascension", "declination"),
 )
 """Pairs of column names, in lower case, in the order in which they are looked for."""
+
+
+# What astropy and the decoders below it raise of a damaged file; zlib.error is no OSError.
+_UNREADABLE = (OSError, ValueError, TypeError, IndexError, KeyError, SyntaxError, EOFError, ExpatError, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ def _read(path: Path, format_: str) -> Table:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)
             return Table.read(path, format=format_, **options)
-    except (OSError, ValueError, TypeError, IndexError, KeyError, SyntaxError, ExpatError) as exc:
+    except _UNREADABLE as exc:
         raise CrossmatchError(f"{path}: cannot be read as {format_}: {' '.join(str(exc).split())[:200]}") from exc
 
 

@@ -22,6 +22,7 @@ from db.statements import statement
 from etl.draw.cells import cells_of, read_targets
 from etl.draw.keys import salt
 from etl.draw.negatives import NEGATIVE_WEIGHT
+from etl.draw.stage import refuse_loaded_meanwhile, refuse_stale_match
 from etl.errors import SamplingError
 from etl.match import MatchConfig, match_lenses
 
@@ -69,6 +70,8 @@ def mine_negatives(engine: Engine, config: MineConfig) -> MineSummary:
         When the model or the draw is not there, or the model has scored no galaxy beside the draw's members.
     SamplingError
         When a draw of this name has other rules, or no scored galaxy may be taken.
+    BusyError
+        When another draw or a match is under way, or lenses or galaxies came while this one ran.
     """
     with engine.connect() as connection:
         require_indexes(connection)
@@ -79,12 +82,14 @@ def mine_negatives(engine: Engine, config: MineConfig) -> MineSummary:
         if found is not None:
             return found
         _refuse_unscored(connection, model, base)
-    match_lenses(engine, MatchConfig())
+    match_lenses(engine, MatchConfig())  # holds the match's lock itself
     with (
         only_one(engine, "draws"),
+        only_one(engine, "the match"),
         recorded_run(engine, command="draw mine", config=rules) as run,
         engine.begin() as connection,
     ):
+        refuse_stale_match(connection, base.survey, base.data_release)
         draw_id = _insert_draw(connection, name, base, run)
         _insert_strata(connection, draw_id, base.draw_id)
         connection.execute(statement("mine_members"), {"draw_id": draw_id, "base_draw_id": base.draw_id})
@@ -122,7 +127,9 @@ def mine_negatives(engine: Engine, config: MineConfig) -> MineSummary:
                 n_near_lens=n_near_lens,
             )
         )
-        return _summarise(connection, draw_id, is_new=True)
+        summary = _summarise(connection, draw_id, is_new=True)
+        refuse_loaded_meanwhile(connection, base.survey, base.data_release)
+        return summary
 
 
 def _find(connection: Connection, config: MineConfig) -> tuple[Row[Any], Row[Any]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection, Engine, Select, exists, func, insert, select
 
 from db.bulk import require_indexes
-from db.errors import MissingInputError
+from db.errors import BusyError, MissingInputError
 from db.lock import only_one
 from db.models.catalog import Lens, LensMatch, LensNeighbour, SweepFile
 from db.models.sampling import Draw, DrawMember, Stratum
@@ -60,6 +60,8 @@ def draw_negatives(engine: Engine, config: DrawConfig) -> DrawSummary:
         When the pool or the match is empty, or the pool has no indexes yet.
     SamplingError
         When several surveys are loaded and none is named, a draw of this name has other rules, or no positive is left.
+    BusyError
+        When another draw or a match is under way, or lenses or galaxies came while this one ran.
     """
     with engine.connect() as connection:
         require_indexes(connection)
@@ -70,6 +72,7 @@ def draw_negatives(engine: Engine, config: DrawConfig) -> DrawSummary:
         return found
     with (
         only_one(engine, "draws"),
+        only_one(engine, "the match"),  # the statements of a draw must all see one match
         recorded_run(engine, command="draw", config=config) as run,
         engine.begin() as connection,
     ):
@@ -96,6 +99,7 @@ def draw_negatives(engine: Engine, config: DrawConfig) -> DrawSummary:
         summary = _summarise(connection, draw_id, is_new=True)
         if not summary.n_by_pool.get("positive"):
             raise SamplingError(f"draw {config.name}: no positive of survey {survey} lies within the rules' footprint")
+        refuse_loaded_meanwhile(connection, survey, data_release)
         return summary
 
 
@@ -158,6 +162,25 @@ def refuse_stale_match(connection: Connection, survey: str, data_release: int) -
         raise MissingInputError(
             f"lenses or galaxies of survey {survey} were loaded after the last match ({n_stale:,} lenses to look for): "
             "run `stronglens match` first"
+        )
+
+
+def refuse_loaded_meanwhile(connection: Connection, survey: str, data_release: int) -> None:
+    """Refuse to keep a draw when lenses or galaxies came while it was made; call it last, and hold the match's lock.
+
+    Each statement of a transaction sees what was committed before it: the pass may have met galaxies that no match has
+    seen. Whatever any statement saw, the last one sees too.
+
+    Raises
+    ------
+    BusyError
+        When some lens has not been looked for in the pool as it is now.
+    """
+    n_stale = count_stale_lenses(connection, survey, data_release)
+    if n_stale:
+        raise BusyError(
+            f"lenses or galaxies of survey {survey} were loaded while the draw was made ({n_stale:,} lenses to look "
+            "for), so it is not kept: run `stronglens match`, then this again"
         )
 
 

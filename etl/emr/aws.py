@@ -8,12 +8,25 @@ from typing import Any
 
 from etl.emr.errors import EmrError
 
+_TOO_MANY = frozenset({"RequestLimitExceeded", "SlowDown", "TooManyRequestsException"})
+
 
 def client(service: str, region: str) -> Any:
-    """Make a client; boto3 finds the credentials."""
-    import boto3
+    """Make a client; boto3 finds the credentials.
 
-    return boto3.client(service, region_name=region)
+    Raises
+    ------
+    EmrError
+        When the region is none, or the profile of the credentials is not there.
+    """
+    import boto3
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        return boto3.client(service, region_name=region)
+    except (BotoCoreError, ValueError) as exc:  # the latter for an address of the service that is none
+        reason = " ".join(str(exc).split())
+        raise EmrError(f"AWS {service} in {region}: {reason}; check the region and AWS_PROFILE") from exc
 
 
 @contextmanager
@@ -30,6 +43,18 @@ def one_line(what: str, fix: str = "") -> Iterator[None]:
     except BotoCoreError as exc:
         reason = " ".join(str(exc).split())
         raise EmrError(f"{what}: {reason}" + (f"; {fix}" if fix else "")) from exc
+
+
+def is_passing(exc: BaseException) -> bool:
+    """Tell whether a request failed for a reason that waiting may mend: throttled, broken off, or AWS's own fault."""
+    from botocore import exceptions
+
+    cause = exc.__cause__ if isinstance(exc, EmrError) else exc
+    if isinstance(cause, exceptions.ClientError):
+        code = cause.response.get("Error", {}).get("Code", "")
+        status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return status >= 500 or status == 429 or "Throttl" in code or code in _TOO_MANY
+    return isinstance(cause, exceptions.ConnectionError | exceptions.HTTPClientError)
 
 
 def bucket_and_key(place: str) -> tuple[str, str]:

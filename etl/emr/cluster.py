@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from etl.emr.aws import client, one_line
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential_jitter
+
+from etl.emr.aws import client, is_passing, one_line
 from etl.emr.request import NAME_PREFIX
 
 ENDED = frozenset({"TERMINATED", "TERMINATED_WITH_ERRORS"})
 _STEP_FAILED = frozenset({"FAILED", "CANCELLED", "INTERRUPTED"})
 _FIX = "`stronglens emr list` names the clusters of a region"
+_PATIENCE_S = 300.0
+_FIRST_WAIT_S = 0.5
+_LONGEST_WAIT_S = 30.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,9 +90,24 @@ def cluster_state(cluster_id: str, region: str) -> ClusterState:
 def wait_for_end(
     cluster_id: str, region: str, every_s: float, on_state: Callable[[ClusterState], None] | None = None
 ) -> ClusterState:
-    """Ask for the state every so many seconds until the steps have ended; return the last."""
+    """Ask for the state every so many seconds until the steps have ended; return the last.
+
+    A question that is throttled or broken off is asked again, with growing pauses, for five minutes.
+
+    Raises
+    ------
+    EmrError
+        When there is no such cluster, AWS refuses, or cannot be reached for so long.
+    """
+    patient = Retrying(
+        retry=retry_if_exception(is_passing),
+        stop=lambda attempts: attempts.idle_for >= _PATIENCE_S,
+        wait=wait_exponential_jitter(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S),
+        before_sleep=_say_that_it_waits,
+        reraise=True,
+    )
     while True:
-        state = cluster_state(cluster_id, region)
+        state = patient(cluster_state, cluster_id, region)
         if on_state is not None:
             on_state(state)
         if state.is_over:
@@ -114,6 +136,11 @@ def our_clusters(region: str, days: int) -> list[dict[str, Any]]:
         found = [cluster for page in pages for cluster in page["Clusters"]]
     ours = [cluster for cluster in found if cluster["Name"].startswith(NAME_PREFIX)]
     return sorted(ours, key=lambda cluster: cluster["Status"]["Timeline"]["CreationDateTime"], reverse=True)
+
+
+def _say_that_it_waits(attempts: RetryCallState) -> None:
+    if attempts.outcome is not None and attempts.next_action is not None:
+        _log.warning("%s; asking again in %.0f s", attempts.outcome.exception(), attempts.next_action.sleep)
 
 
 def _step_state(step: dict[str, Any]) -> StepState:

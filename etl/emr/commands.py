@@ -61,7 +61,7 @@ def launch(
         typer.echo(f"preflight: {line}", err=True)
     if found:
         raise typer.Exit(1)
-    engine = open_engine()
+    engine = open_engine()  # the preflight has seen that it is the cluster's
     with console.status("uploading the code, asking for the cluster"):
         cluster_id = launch_cluster(engine, prepared)
     engine.dispose()

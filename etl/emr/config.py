@@ -93,6 +93,8 @@ class EmrConfig(Sizes):
 
     The URL holds no password: `database_secret` is the id of a secret in AWS Secrets Manager, `database_password_file`
     a path on the nodes. `root_certificate` is copied to the nodes and signs the database's certificate.
+    `database_security_group_id` is `elsewhere` for a database that no group of this account guards; a launch needs one
+    or the other.
     """
 
     bucket: str = Field(pattern=_S3_PLACE, description="s3://bucket/prefix for code and logs")
@@ -100,7 +102,7 @@ class EmrConfig(Sizes):
     release: str = Field(default="emr-7.13.0", pattern=r"^emr-\d+\.\d+\.\d+$")
     subnet_id: str = Field(pattern=r"^subnet-[0-9a-f]+$")
     security_group_id: str | None = Field(default=None, pattern=r"^sg-[0-9a-f]+$")
-    database_security_group_id: str | None = Field(default=None, pattern=r"^sg-[0-9a-f]+$")
+    database_security_group_id: str | None = Field(default=None, pattern=r"^(sg-[0-9a-f]+|elsewhere)$")
     service_role: str = "EMR_DefaultRole"
     instance_profile: str = "EMR_EC2_DefaultRole"
     database_url: str | None = Field(default=None, repr=False)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from db.engine import configured_url, describe, has_password, without_password
+from db.engine import VARIABLE, configured_url, describe, has_password, without_password
 from db.settings import settings
 from etl.emr.config import EmrConfig
 from etl.emr.errors import EmrError
@@ -27,7 +29,7 @@ def database_environment(config: EmrConfig) -> dict[str, str]:
     """
     url = _url(config)
     _refuse_unsafe(url)
-    environment = {"STRONGLENS_DATABASE_URL": url.render_as_string(hide_password=False)}
+    environment = {VARIABLE: url.render_as_string(hide_password=False)}
     if url.query.get("sslrootcert") == "system":
         environment["SSL_CERT_FILE"] = _SYSTEM_CERTIFICATES
     if config.database_secret or (not config.database_password_file and settings().database_secret):
@@ -42,6 +44,30 @@ def database_environment(config: EmrConfig) -> dict[str, str]:
     return environment
 
 
+def refuse_other_database(environment: Mapping[str, str]) -> None:
+    """Refuse a launch whose run would be recorded elsewhere than the cluster writes.
+
+    Server and database are compared, not users: who launches may be another than who loads.
+
+    Raises
+    ------
+    EmrError
+        When ``STRONGLENS_DATABASE_URL`` of this machine is not set or names another database.
+    """
+    target, here = make_url(environment[VARIABLE]), configured_url()
+    if here is None or _place(here) != _place(target):
+        found = "is not set" if here is None else f"names {describe(here)}"
+        raise EmrError(
+            f"{VARIABLE} of this machine {found}, the cluster writes to {describe(target)}: set it to that database, "
+            "where the launch is recorded and the schema is checked"
+        )
+
+
+def _place(url: URL) -> tuple[str, str, str]:
+    host, port = url.host or url.query.get("host", ""), url.port or url.query.get("port", "5432")
+    return str(host).lower(), str(port), str(url.database or url.username)
+
+
 def _url(config: EmrConfig) -> URL:
     """Return the database's URL without password, with the certificate where the nodes have it."""
     if config.database_url is None:
@@ -49,6 +75,11 @@ def _url(config: EmrConfig) -> URL:
         if configured is None:
             raise EmrError(
                 "a cluster cannot reach the embedded database: set STRONGLENS_DATABASE_URL, or database_url in --config"
+            )
+        if "sslpassword" in configured.query:
+            raise EmrError(
+                f"{VARIABLE}: holds sslpassword ({describe(configured)}), and a cluster has no client key to open; "
+                "name the database for the cluster in database_url of --config"
             )
         url = without_password(configured)
     else:

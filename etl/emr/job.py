@@ -43,6 +43,9 @@ def _run(given: argparse.Namespace, archive: Path) -> int:
     """Run the job with the session that spark-submit configured, its workers with the same code."""
     import json
 
+    import psycopg
+    from sqlalchemy.exc import DBAPIError
+
     from db.errors import StronglensError
     from etl.emr.jobs import attribute, job_config, job_named
 
@@ -66,6 +69,8 @@ def _run(given: argparse.Namespace, archive: Path) -> int:
         return int(attribute(job.run)(config, given.places, session))
     except StronglensError as exc:
         return _fail(str(exc))
+    except (DBAPIError, psycopg.Error) as exc:
+        return _fail(f"the database refused: {getattr(exc, 'orig', None) or exc}")
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -59,17 +59,19 @@ def prepare(
 def launch_cluster(engine: Engine, launch: Launch) -> str:
     """Upload the code and ask for the cluster; return its id.
 
-    The run, and the archive as its artifact `emr_code`, are recorded; neither holds a password.
+    The run is recorded, and its configuration names the archive of code. The archive is an artifact `emr_code` once:
+    of the first launch that sent it. Neither holds a password.
 
     Raises
     ------
     EmrError
         When the store or EMR refuses; no cluster runs then.
     """
-    request = job_flow(launch)
-    with recorded_run(engine, command="emr launch", config={"request": request}) as run:
+    request, uri = job_flow(launch), f"{launch.folder}/{launch.code.name}"
+    config = {"request": request, "archive": {"uri": uri, "sha256": launch.code.sha256}}
+    with recorded_run(engine, command="emr launch", config=config) as run:
         upload(launch.config, launch.folder, (launch.code, *launch.files))
-        _record(engine, run.run_id, f"{launch.folder}/{launch.code.name}", launch.code)
+        _record(engine, run.run_id, uri, launch.code)
         with one_line("cluster", "check the roles, and the release in this region"):
             cluster_id: str = client("emr", launch.config.region).run_job_flow(**request)["JobFlowId"]
     return cluster_id
@@ -78,7 +80,7 @@ def launch_cluster(engine: Engine, launch: Launch) -> str:
 def _record(engine: Engine, run_id: int, uri: str, code: Blob) -> None:
     row = {"run_id": run_id, "kind": "emr_code", "uri": uri, "sha256": code.sha256, "n_bytes": len(code.data)}
     with engine.begin() as connection:
-        # The same code as a launch before is the same artifact.
+        # The same code as a launch before is the same artifact, which that launch wrote.
         connection.execute(insert(Artifact).values(row).on_conflict_do_nothing())
 
 

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy.engine import make_url
 
+from db.engine import VARIABLE
 from etl.emr.aws import bucket_and_key, client, one_line
+from etl.emr.database import refuse_other_database
 from etl.emr.errors import EmrError
 from etl.emr.request import Launch
 
 VCPU_QUOTA = "L-1216C47A"
 """Running On-Demand Standard instances (A, C, D, H, I, M, R, T, Z), counted in virtual CPUs."""
 
-_STANDARD = tuple("acdhimrtz")
+_STANDARD = frozenset({"a", "c", "d", "h", "i", "im", "is", "m", "r", "t", "z"})
+_FAMILY = re.compile(r"([a-z]+)\d")
+_log = logging.getLogger(__name__)
 
 
 def problems(launch: Launch) -> list[str]:
-    """Check credentials, then everything else; return what is wrong, all of it."""
-    found = _refusals(_credentials, launch)
-    if not found:  # without credentials nothing else can be asked
+    """Check database and credentials, then everything else; return what is wrong, all of it.
+
+    What cannot be told is a warning of the log.
+    """
+    unanswered = _refusals(_credentials, launch)
+    found = _refusals(_database, launch) + unanswered
+    if not unanswered:  # without credentials nothing else can be asked
         for check in (_bucket, _subnet, _security_groups, _quota, _secret, _certificate):
             found += _refusals(check, launch)
     return found
@@ -34,6 +44,10 @@ def _refusals(check: Callable[[Launch], None], launch: Launch) -> list[str]:
     except EmrError as exc:
         return [str(exc)]
     return []
+
+
+def _database(launch: Launch) -> None:
+    refuse_other_database(launch.environment)
 
 
 def _credentials(launch: Launch) -> None:
@@ -71,7 +85,13 @@ def _subnet(launch: Launch) -> None:
 def _security_groups(launch: Launch) -> None:
     """Check that both groups exist and the database's lets the cluster in."""
     config = launch.config
-    names = [name for name in (config.security_group_id, config.database_security_group_id) if name]
+    of_database = config.database_security_group_id
+    if of_database is None:
+        raise EmrError(
+            "database_security_group_id: is not set, so nothing tells whether the cluster reaches the database; set it "
+            "to the database's security group, or to `elsewhere` where no group of this account guards it"
+        )
+    names = [name for name in (config.security_group_id, of_database) if name and name != "elsewhere"]
     if not names:
         return
     subnet = _subnet_of(launch)
@@ -84,22 +104,37 @@ def _security_groups(launch: Launch) -> None:
             f"security group {own['GroupId']}: belongs to {own['VpcId']}, the subnet to {subnet['VpcId']}; "
             "take a group of the subnet's VPC"
         )
-    if config.database_security_group_id is not None:
-        port = make_url(launch.environment["STRONGLENS_DATABASE_URL"]).port or 5432
-        rules = groups[config.database_security_group_id]["IpPermissions"]
-        if not any(_lets_in(rule, port, config.security_group_id, subnet["CidrBlock"]) for rule in rules):
-            source = f"--source-group {own['GroupId']}" if own is not None else f"--cidr {subnet['CidrBlock']}"
-            raise EmrError(
-                f"security group {config.database_security_group_id}: does not let the cluster reach port {port}; run "
-                f"`aws ec2 authorize-security-group-ingress --region {config.region} --protocol tcp --port {port} "
-                f"--group-id {config.database_security_group_id} {source}`"
-            )
+    if of_database in groups:
+        _database_lets_in(launch, groups[of_database], subnet["CidrBlock"])
 
 
-def _lets_in(rule: dict[str, Any], port: int, group: str | None, subnet_cidr: str) -> bool:
+def _database_lets_in(launch: Launch, group: dict[str, Any], subnet_cidr: str) -> None:
+    own, name, region = launch.config.security_group_id, group["GroupId"], launch.config.region
+    port = make_url(launch.environment[VARIABLE]).port or 5432
+    rules = [rule for rule in group["IpPermissions"] if _is_for_port(rule, port)]
+    if any(_lets_in(rule, own, subnet_cidr) for rule in rules):
+        return
+    lists = [one["PrefixListId"] for rule in rules for one in rule.get("PrefixListIds", [])]
+    if lists:
+        _log.warning(
+            "security group %s: lets %s reach port %d, which this does not look into: make sure that %s is in it",
+            name, ", ".join(lists), port, subnet_cidr,
+        )  # fmt: skip
+        return
+    source = f"--source-group {own}" if own is not None else f"--cidr {subnet_cidr}"
+    raise EmrError(
+        f"security group {name}: does not let the cluster reach port {port}; run "
+        f"`aws ec2 authorize-security-group-ingress --region {region} --protocol tcp --port {port} "
+        f"--group-id {name} {source}`"
+    )
+
+
+def _is_for_port(rule: dict[str, Any], port: int) -> bool:
     is_all = rule["IpProtocol"] == "-1"
-    if not is_all and (rule["IpProtocol"] != "tcp" or not rule["FromPort"] <= port <= rule["ToPort"]):
-        return False
+    return is_all or (rule["IpProtocol"] == "tcp" and bool(rule["FromPort"] <= port <= rule["ToPort"]))
+
+
+def _lets_in(rule: dict[str, Any], group: str | None, subnet_cidr: str) -> bool:
     if group is not None and any(pair["GroupId"] == group for pair in rule.get("UserIdGroupPairs", [])):
         return True
     subnet = ipaddress.IPv4Network(subnet_cidr)
@@ -126,11 +161,17 @@ def _running_vcpus(ec2: Any) -> int:
     pages = ec2.get_paginator("describe_instances").paginate(Filters=states)
     instances = [one for page in pages for group in page["Reservations"] for one in group["Instances"]]
     on_demand = (one["InstanceType"] for one in instances if one.get("InstanceLifecycle") != "spot")
-    counts = Counter(name for name in on_demand if name.startswith(_STANDARD))
+    counts = Counter(name for name in on_demand if _is_standard(name))
     if not counts:
         return 0
     about = ec2.describe_instance_types(InstanceTypes=sorted(counts))["InstanceTypes"]
     return sum(counts[machine["InstanceType"]] * int(machine["VCpuInfo"]["DefaultVCpus"]) for machine in about)
+
+
+def _is_standard(machine: str) -> bool:
+    """Say whether a type of machine counts against the quota, by its family: the letters before the generation."""
+    family = _FAMILY.match(machine)
+    return family is not None and family[1] in _STANDARD
 
 
 def _secret(launch: Launch) -> None:

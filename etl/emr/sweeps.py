@@ -17,18 +17,20 @@ _log = logging.getLogger(__name__)
 
 
 def run(config: SweepLoadConfig, places: Sequence[str], session: SessionFactory) -> int:
-    """Load the files that the places name; return 1 when one was refused, else 0."""
+    """Load the files that the places name; return 1 when one was refused or has failed, else 0."""
     sources = find_sources(places, settings().s3_endpoint_url)
     engine = open_engine()
     options = LoadOptions(session=session, on_progress=_Progress().tell)
     result = load_sweeps(engine, sources, config, options)
     engine.dispose()
-    counts = {status: len(result.with_status(status)) for status in ("loaded", "skipped", "refused")}
-    print(", ".join(f"{n} {status}" for status, n in counts.items()) + f" of {len(sources)} sweep files")
+    counts = {status: len(result.with_status(status)) for status in ("loaded", "skipped", "refused", "failed")}
+    shown = {status: n for status, n in counts.items() if n or status != "failed"}
+    print(", ".join(f"{n} {status}" for status, n in shown.items()) + f" of {len(sources)} sweep files")
     print(f"{result.n_read} rows read, {result.n_kept} kept, {result.n_quarantined} quarantined")
-    for outcome in result.with_status("refused"):
-        _log.error("refused: %s: %s", outcome.name, outcome.reason)
-    return 1 if counts["refused"] else 0
+    not_in = result.with_status("refused", "failed")
+    for outcome in not_in:
+        _log.error("%s: %s: %s", outcome.status, outcome.name, outcome.reason)
+    return 1 if not_in else 0
 
 
 class _Progress:

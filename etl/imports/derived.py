@@ -98,7 +98,7 @@ def type_bin_of(types: Texts) -> Texts:
 def category_of(batch: pa.RecordBatch, rules: ConfuserRules) -> Texts:
     """Return the kind of confuser that each galaxy is, empty where it is none or a measurement is missing.
 
-    The same rules as in the statement `draw_eligible`, for rows that are not in the database yet.
+    The same rules as in the SQL function `sampling.confuser_code`, for rows that are not in the database yet.
     """
     flux_g, flux_r, shape_r, e1, e2, sersic = (_numbers(batch, name) for name in CATEGORY_INPUTS)
     types = texts(batch, "type")

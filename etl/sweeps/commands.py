@@ -148,7 +148,8 @@ def status(
     typer.echo(f"pool: {len(loaded):,} files loaded, {n_read:,} rows read, {n_kept:,} kept")
     if is_bulk:
         typer.echo("pool: it has no indexes yet: run `stronglens sweeps index` once all files are in")
-    shown = rows if files else [row for row in rows if row.status != "loaded"]
+    said = {name for name, _, _ in load_status.problems} if load_status is not None else set()
+    shown = rows if files else [row for row in rows if row.status != "loaded" and row.name not in said]
     if not shown:
         return
     numbers = ("     read", "     kept", "not selected", "quarantined")
@@ -174,3 +175,5 @@ def _print_load(load: LoadStatus) -> None:
     typer.echo(f"  {rate} over {load.elapsed_s:,.0f} s; {left}{to_go}")
     for name, worker in load.running:
         typer.echo(f"  running: {name} ({worker})")
+    for name, end, reason in load.problems:
+        typer.echo(f"  {end}: {name}: {reason}")

@@ -24,46 +24,70 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from db.models.base import Survey
 from db.models.catalog import Brick, Galaxy, SweepFile
-from etl.errors import SweepFileError
+from db.models.provenance import Config, Run
+from etl.errors import LoadError, SweepFileError
 from etl.survey import DATA_RELEASE
 from etl.sweeps.box import SkyBox, box_of_name
+from etl.sweeps.config import SweepLoadConfig
 from etl.sweeps.select import RowCounts
-from etl.sweeps.source import SweepSource, sha256_of
+from etl.sweeps.source import SweepSource
 
 
-def already_loaded(engine: Engine, sources: Sequence[SweepSource], *, verify: bool = False) -> set[str]:
-    """Return the names of the files that are in the pool with the content they have now.
+def already_loaded(engine: Engine, sources: Sequence[SweepSource]) -> set[str]:
+    """Return the names of the files that are in the pool and look as they did when they were loaded.
 
-    Place and size decide, with the ETag in an object store and the time of change on disk. A file that changed since it
-    was loaded, or that lies elsewhere now, is hashed; with `verify` every one is.
+    Place, size and time of change decide, in an object store its ETag. Nothing is read: what looks different is for the
+    workers, who compare its SHA-256.
     """
-    statement = select(
-        SweepFile.name, SweepFile.n_bytes, SweepFile.sha256, SweepFile.etag, SweepFile.loaded_at, SweepFile.uri
-    ).where(SweepFile.status == "loaded")
+    columns = (SweepFile.name, SweepFile.uri, SweepFile.n_bytes, SweepFile.etag, SweepFile.modified_at)
     with engine.connect() as connection:
-        rows = connection.execute(statement).all()
-    loaded: dict[tuple[str, int], list[Any]] = {}
-    for row in rows:
-        loaded.setdefault((row.name, row.n_bytes), []).append(row)
-    same: set[str] = set()
+        rows = connection.execute(select(*columns).where(SweepFile.status == "loaded")).all()
+    with_etag = {(row.name, row.uri, row.n_bytes, row.etag) for row in rows if row.etag is not None}
+    with_time = {(row.name, row.uri, row.n_bytes, row.modified_at) for row in rows if row.modified_at is not None}
+    same = set()
     for source in sources:
-        before = loaded.get((source.name, source.n_bytes), [])
-        looks_same = any(_looks_same(source, row) for row in before)
-        if (looks_same and not verify) or (before and sha256_of(source) in {row.sha256 for row in before}):
+        is_same = (
+            (source.name, source.uri, source.n_bytes, source.modified_at) in with_time
+            if source.etag is None
+            else (source.name, source.uri, source.n_bytes, source.etag) in with_etag
+        )
+        if is_same:
             same.add(source.name)
     return same
 
 
-def _looks_same(source: SweepSource, row: Any) -> bool:
-    if source.uri != row.uri:
-        return False
-    if source.etag is not None and row.etag is not None:
-        return bool(source.etag == row.etag)
-    return bool(source.modified_at <= row.loaded_at)
+def refuse_other_selection(engine: Engine, config: SweepLoadConfig) -> None:
+    """Refuse to mix selections: every sweep of the pool was loaded with the same faintest magnitude and types.
+
+    Raises
+    ------
+    LoadError
+        When a loaded file was selected otherwise.
+    """
+    types = sorted(config.types)
+    statement = (
+        select(SweepFile.name, Config.body)
+        .ext(distinct_on(Config.config_sha256))
+        .join(Run, Run.run_id == SweepFile.run_id)
+        .join(Config, Config.config_sha256 == Run.config_sha256)
+        .where(SweepFile.status == "loaded", SweepFile.kind == "sweep", SweepFile.n_kept > 0)
+        .order_by(Config.config_sha256, SweepFile.name)
+    )
+    with engine.connect() as connection:
+        rows = connection.execute(statement).all()
+    for name, body in rows:
+        mag_z_max, types_before = body.get("mag_z_max"), sorted(body.get("types", ()))
+        if mag_z_max is not None and (mag_z_max, types_before) != (config.mag_z_max, types):
+            raise LoadError(
+                f"the pool holds galaxies of types {', '.join(types_before)} to z = {mag_z_max:g} ({name}), this load "
+                f"asks for {', '.join(types)} to z = {config.mag_z_max:g}: a pool has one selection; give the same, or "
+                "unload what is there"
+            )
 
 
 def lock_file(connection: Connection, name: str) -> None:
@@ -117,6 +141,12 @@ def _overlapping(survey: str, box: SkyBox) -> Select[str]:
         )
         .limit(1)
     )
+
+
+def note_seen(connection: Connection, sweep_file_id: int, source: SweepSource) -> None:
+    """Remember where a loaded file is now, and how it looks, once its content was found to be the same."""
+    seen = {"uri": source.uri, "etag": source.etag, "modified_at": source.modified_at}
+    connection.execute(update(SweepFile).where(SweepFile.sweep_file_id == sweep_file_id).values(**seen))
 
 
 def renew_entry(connection: Connection, sweep_file_id: int, source: SweepSource, survey: str, run_id: int) -> None:
@@ -213,6 +243,7 @@ def _entry(source: SweepSource, survey: str, run_id: int) -> dict[str, Any]:
         "n_bytes": source.n_bytes,
         "sha256": None,
         "etag": source.etag,
+        "modified_at": source.modified_at,
         "ra_min_deg": box.ra_min if box else None,
         "ra_max_deg": box.ra_max if box else None,
         "dec_min_deg": box.dec_min if box else None,

@@ -20,10 +20,10 @@ from db.patience import is_passing, patiently
 from db.provenance import recorded_run
 from etl.errors import LoadError
 from etl.sweeps.config import SweepLoadConfig
-from etl.sweeps.ledger import already_loaded
+from etl.sweeps.ledger import already_loaded, refuse_other_selection
 from etl.sweeps.load_file import LoadJob, work_off
 from etl.sweeps.outcome import FileOutcome, LoadOutcome
-from etl.sweeps.queue import MAX_ATTEMPTS, close_queue, count_ended, fill_queue
+from etl.sweeps.queue import MAX_ATTEMPTS, DriverSign, close_queue, count_ended, fill_queue
 from etl.sweeps.source import SweepSource
 from etl.sweeps.spark import local_session
 
@@ -87,14 +87,13 @@ def load_sweeps(
     """
     patient = patiently(config.patience_s)
     with recorded_run(engine, command="sweeps load", config=config) as run:
-        done = patient(already_loaded, engine, sources, verify=options.verify)
+        patient(refuse_other_selection, engine, config)
+        done = set() if options.verify else patient(already_loaded, engine, sources)
         todo = [source for source in sources if source.name not in done]
         outcomes = [FileOutcome(name, "skipped") for name in done]
         if todo:
             patient(fill_queue, engine, run.run_id, todo)
-            is_large = sum(source.n_bytes for source in todo) > BULK_BYTES
-            if options.bulk or (options.bulk is None and is_large):
-                patient(begin_bulk, engine)
+            _begin(engine, todo, config, options)
             url = without_password(engine.url).render_as_string(hide_password=False)
             _work(engine, LoadJob(run.run_id, config, url, todo[0].endpoint_url), len(todo), options)
             outcomes += patient(_outcomes, engine, run.run_id)
@@ -106,6 +105,15 @@ def load_sweeps(
             _log.warning("%s: quarantined %s", outcome.name, row)
     _log.info("%d files, %d rows kept", len(result.files), result.n_kept)
     return result
+
+
+def _begin(engine: Engine, todo: Sequence[SweepSource], config: SweepLoadConfig, options: LoadOptions) -> None:
+    """Drop an empty pool's indexes if there is much to load, or if that was asked for."""
+    is_large = sum(source.n_bytes for source in todo) > BULK_BYTES
+    if options.bulk or (options.bulk is None and is_large):
+        is_bulk_now = patiently(config.patience_s)(begin_bulk, engine)
+        if options.bulk and not is_bulk_now:
+            _log.warning("the pool holds rows already, so it keeps its indexes (--bulk is for an empty one)")
 
 
 def _work(engine: Engine, job: LoadJob, n_files: int, options: LoadOptions) -> None:
@@ -136,11 +144,12 @@ def _run(
     from py4j.protocol import Py4JError
 
     context = session.sparkContext
-    with ThreadPoolExecutor(1) as thread:
+    with ThreadPoolExecutor(1) as thread, DriverSign(engine, job.run_id) as sign:
         workers = context.parallelize(range(n_workers), n_workers)
         work = thread.submit(workers.foreach, lambda _number: work_off(job))
         try:
             while not work.done():
+                sign.keep_up()
                 if on_progress:
                     _tell(engine, job.run_id, n_files, on_progress)
                 wait([work], timeout=_POLL_S)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 import psycopg
 import pyarrow as pa
@@ -22,9 +23,8 @@ from sqlalchemy.exc import DBAPIError
 from db.bulk import is_bulk
 from db.copy import copy_arrow, psycopg_connection
 from db.engine import connectable, with_password
-from db.errors import DbError
-from db.patience import is_passing, patiently
-from etl.errors import EtlError, SweepFileError
+from db.patience import patiently
+from etl.errors import EtlError, StorageError, SweepFileError
 from etl.survey import survey_of_release
 from etl.sweeps.box import box_of_name
 from etl.sweeps.config import SweepLoadConfig
@@ -33,6 +33,7 @@ from etl.sweeps.ledger import (
     loaded_before,
     lock_file,
     name_bricks,
+    note_seen,
     open_entry,
     owner_of,
     record_refusal,
@@ -85,7 +86,7 @@ def work_off(job: LoadJob) -> None:
 @cache
 def _engine(database_url: str) -> Engine:
     """One engine for all files of a worker: connecting and compiling statements anew would outweigh a small file."""
-    return connectable(with_password(make_url(database_url)))
+    return connectable(with_password(make_url(database_url)), is_remote_worker=True)
 
 
 @dataclass
@@ -98,17 +99,23 @@ class _FileLoad:
     survey: str | None = None
 
     def run(self) -> None:
-        """See the task to its end; a refusal is one, with a reason, never an exception."""
+        """See the task to its end: loaded, refused because the file is at fault, or failed because its place is.
+
+        What is wrong with the database, such as a full disk, is no end of a task: it is raised, and ends the load.
+        """
         try:
             for attempt in patiently(self.job.config.patience_s):
                 with attempt:
                     self._load()
-        except (EtlError, DbError, OSError) as exc:
-            self._refuse(" ".join(str(exc).split()))
+        except (StorageError, OSError) as exc:
+            self._give_up("failed", _one_line(exc))
+        except EtlError as exc:
+            self._give_up("refused", _one_line(exc))
         except (DBAPIError, psycopg.Error) as exc:
-            if is_passing(exc):
+            cause = exc.orig if isinstance(exc, DBAPIError) else exc
+            if not isinstance(cause, psycopg.IntegrityError | psycopg.DataError):
                 raise
-            self._refuse(_database_reason(self.engine, exc.orig if isinstance(exc, DBAPIError) else exc))
+            self._give_up("refused", _database_reason(self.engine, cause))
 
     def _load(self) -> None:
         source = self.task.source
@@ -130,6 +137,7 @@ class _FileLoad:
         source = self.task.source
         before = loaded_before(connection, survey, source.name)
         if before is not None and before.n_bytes == source.n_bytes and before.sha256 == sha256_of(source):
+            note_seen(connection, before.sweep_file_id, source)
             return "skipped", []
         if before is None:
             sweep_file_id = open_entry(connection, source, survey, self.job.run_id)
@@ -153,13 +161,18 @@ class _FileLoad:
         close_entry(connection, sweep_file_id, selection.counts, hashed.hexdigest())
         return "loaded", selection.counts.bad
 
-    def _refuse(self, reason: str) -> None:
+    def _give_up(self, end: Literal["refused", "failed"], reason: str) -> None:
         source = self.task.source
         for attempt in patiently(self.job.config.patience_s):
             with attempt, self.engine.begin() as connection:
                 if hold_task(connection, self.task.task_id):
-                    record_refusal(connection, source, self.survey, reason, self.job.run_id)
-                    end_task(connection, self.task.task_id, "refused", reason=reason)
+                    if end == "refused":
+                        record_refusal(connection, source, self.survey, reason, self.job.run_id)
+                    end_task(connection, self.task.task_id, end, reason=reason)
+
+
+def _one_line(exc: BaseException) -> str:
+    return " ".join(str(exc).split())
 
 
 def _survey_of(first: SweepRows | None) -> str:
@@ -206,4 +219,4 @@ def _database_reason(engine: Engine, exc: BaseException | None) -> str:
         return f"a row breaks the rule {exc.diag.constraint_name} of the catalog"
     # Its first line alone: what follows quotes the row.
     words = exc.diag.message_primary if isinstance(exc, psycopg.Error) else None
-    return f"the database failed: {' '.join((words or str(exc)).split())}"
+    return f"the database refuses a row: {' '.join((words or str(exc)).split())}"

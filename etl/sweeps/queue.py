@@ -11,16 +11,23 @@ import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
-from sqlalchemy import Connection, Engine, exists, func, select, update
+from sqlalchemy import Connection, Engine, and_, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
 
 from db.models.catalog import SweepTask
 from etl.sweeps.source import SweepSource
 
 MAX_ATTEMPTS = 8
 """A file whose workers died this often is left alone: it may be what kills them."""
+
+GRACE_S = 2.0
+"""A file that was taken this long ago, and that nobody holds, is one whose worker died."""
+
+_CLOSE_LOCK_TIMEOUT = "5s"
+_DRIVER = 0x5354_5244  # "STRD": the first half of a driver's lock, the other is its run
 
 End = Literal["loaded", "skipped", "refused", "failed"]
 
@@ -54,13 +61,21 @@ def fill_queue(engine: Engine, run_id: int, sources: Sequence[SweepSource]) -> N
 def take_task(engine: Engine, run_id: int, endpoint_url: str | None) -> Task | None:
     """Take the largest file that waits, else one whose worker died; None when nothing is left to take.
 
-    The task is not safe yet: it is to be held in the transaction that loads it.
+    The task is not safe yet: it is to be held in the transaction that loads it. For the moment between the two nobody
+    else takes it: a running file is free only after `GRACE_S`.
     """
+    is_free = or_(
+        SweepTask.status == "waiting",
+        and_(
+            SweepTask.status == "running",
+            SweepTask.started_at < func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, GRACE_S),
+        ),
+    )
     free = (
         select(SweepTask.task_id)
         .where(
             SweepTask.run_id == run_id,
-            SweepTask.status.in_(("waiting", "running")),
+            is_free,
             SweepTask.n_attempts < MAX_ATTEMPTS,
         )
         .order_by(SweepTask.status.desc(), SweepTask.n_bytes.desc(), SweepTask.task_id)
@@ -127,10 +142,53 @@ def count_ended(engine: Engine, run_id: int) -> int:
 
 
 def close_queue(engine: Engine, run_id: int, reason: str) -> None:
-    """Mark what is left of a run's queue as failed."""
+    """Mark what is left of a run's queue as failed; a worker that still holds a file is not waited for."""
     with engine.begin() as connection:
+        connection.execute(select(func.set_config("lock_timeout", _CLOSE_LOCK_TIMEOUT, True)))
         connection.execute(
             update(SweepTask)
             .where(SweepTask.run_id == run_id, SweepTask.finished_at.is_(None))
             .values(status="failed", reason=reason, finished_at=func.clock_timestamp())
         )
+
+
+class DriverSign:
+    """The sign that the driver of a load lives: a lock that the server drops when the driver's connection is gone."""
+
+    def __init__(self, engine: Engine, run_id: int) -> None:
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._run_id = run_id
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> Self:
+        self.keep_up()
+        return self
+
+    def keep_up(self) -> None:
+        """Put the sign up again if the database has been away; while it is away there is none."""
+        try:
+            if self._connection is None:
+                self._connection = self._engine.connect()
+                self._connection.execute(select(func.pg_try_advisory_lock(_DRIVER, self._run_id)))
+            else:
+                self._connection.execute(select(1))
+        except DBAPIError:
+            self._drop()
+
+    def __exit__(self, *_: object) -> None:
+        self._drop()
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            # Its lock goes with it, and nobody else is to get a connection that holds one.
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
+
+
+def has_driver(connection: Connection, run_id: int) -> bool:
+    """Tell whether the driver of a load is alive."""
+    is_free = connection.scalar(select(func.pg_try_advisory_lock(_DRIVER, run_id)))
+    if is_free:
+        connection.execute(select(func.pg_advisory_unlock(_DRIVER, run_id)))
+    return not is_free

@@ -127,10 +127,10 @@ def _refuse_used(connection: Connection, doomed: Subquery) -> None:
             if model
             else f"run `stronglens draw delete {name}` first, or keep the file that was loaded"
         )
-        raise SweepFileError(f"lacks {n_members} galaxies that draw {name} holds; {fix}")
+        raise SweepFileError(f"{n_members} galaxies that would go are held by draw {name}; {fix}")
     n_cutouts = connection.scalar(select(func.count(Cutout.ls_id)).join(doomed, doomed.c.ls_id == Cutout.ls_id))
     if n_cutouts:
-        raise SweepFileError(f"lacks {n_cutouts} galaxies that cutouts show; keep the file that was loaded")
+        raise SweepFileError(f"{n_cutouts} galaxies that would go are shown by cutouts; keep the file that was loaded")
 
 
 def _held_elsewhere(connection: Connection, sweep_file_id: int, incoming: TableClause) -> str:

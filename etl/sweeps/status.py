@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from db.bulk import is_bulk
 from db.models.catalog import SweepFile, SweepTask
 from db.models.provenance import Run
+from etl.sweeps.queue import has_driver
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class LoadStatus:
         By status of its tasks; `interrupted` are those that ran when their worker died, and whom nobody has taken up.
     running
         Files under way now, and the worker that has each.
+    problems
+        Files that were refused or failed: name, which of the two, and why.
     elapsed_s
         From its start to its end, or to now.
     n_rows
@@ -34,6 +37,7 @@ class LoadStatus:
     n_files: dict[str, int]
     n_bytes: dict[str, int]
     running: list[tuple[str, str]]
+    problems: list[tuple[str, str, str]]
     elapsed_s: float
     n_rows: int
 
@@ -91,12 +95,17 @@ def _load_status(connection: Connection, run_id: int) -> LoadStatus:
         .where(SweepTask.run_id == run_id, SweepTask.status == "running", SweepTask.task_id.not_in(dead))
         .order_by(SweepTask.name)
     ).all()
+    problems = connection.execute(
+        select(SweepTask.name, SweepTask.status, SweepTask.reason)
+        .where(SweepTask.run_id == run_id, SweepTask.reason.is_not(None))
+        .order_by(SweepTask.name)
+    ).all()
     started_at, finished_at, now = connection.execute(
         select(Run.started_at, Run.finished_at, func.clock_timestamp()).where(Run.run_id == run_id)
     ).one()
     n_rows = connection.scalar(select(func.sum(SweepFile.n_read)).where(SweepFile.run_id == run_id))
     last_end = connection.scalar(select(func.max(SweepTask.finished_at)).where(SweepTask.run_id == run_id))
-    is_running = finished_at is None and (bool(running) or not dead)
+    is_running = finished_at is None and (bool(running) or has_driver(connection, run_id))
     end: dt.datetime = now if is_running else (last_end or finished_at or now)
     return LoadStatus(
         run_id=run_id,
@@ -104,6 +113,7 @@ def _load_status(connection: Connection, run_id: int) -> LoadStatus:
         n_files={status: n for status, n, _ in counts},
         n_bytes={status: int(n_bytes) for status, _, n_bytes in counts},
         running=[(name, worker or "?") for name, worker in running],
+        problems=[(name, status, reason or "") for name, status, reason in problems],
         elapsed_s=(end - started_at).total_seconds(),
         n_rows=int(n_rows or 0),
     )

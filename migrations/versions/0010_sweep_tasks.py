@@ -52,6 +52,15 @@ def upgrade() -> None:
         sa.Column("etag", sa.Text(), comment="The object store's ETag of the file; NULL for a file on disk"),
         schema="catalog",
     )
+    op.add_column(
+        "sweep_file",
+        sa.Column(
+            "modified_at",
+            sa.DateTime(timezone=True),
+            comment="When the file was last changed, as it was listed; NULL in rows of version 0.1.0",
+        ),
+        schema="catalog",
+    )
     for name, comment in EDGES.items():
         op.add_column("sweep_file", sa.Column(name, sa.Double(), comment=comment), schema="catalog")
     op.execute(FILL_BOXES)
@@ -137,5 +146,5 @@ def downgrade() -> None:
     op.drop_table("sweep_task", schema="catalog")
     op.drop_index("uq_sweep_file_box", "sweep_file", schema="catalog")
     op.drop_constraint(op.f("ck_sweep_file_whole_box"), "sweep_file", schema="catalog")
-    for name in ("etag", *EDGES):
+    for name in ("etag", "modified_at", *EDGES):
         op.drop_column("sweep_file", name, schema="catalog")

@@ -20,9 +20,12 @@ NEAREST = r"""-- The n pool galaxies nearest to a position (all of them where n 
 -- Inputs: catalog.galaxy through its Q3C index; lens_match, lens (by key). Units: degrees, arcsec; mag_* AB, not dereddened,
 -- NULL where the flux is not positive. lens_*: the known lens whose match this galaxy is, as of the last `stronglens match`.
 -- The radius includes a galaxy at exactly that distance (1e-6 arcsec, the rounding of db/sky.py); ties go to the smaller ls_id.
--- SECURITY DEFINER: readers have no rights on catalog. One generic plan serves all positions, since planning the 100 ranges of
--- q3c_radial_query takes longer than reading them; without known positions the planner would guess that they hold half of
--- the pool, so it may neither scan it, nor compile, nor start workers.
+-- SECURITY DEFINER: readers have no rights on catalog. Its path holds public, since q3c_radial_query, which the planner writes
+-- out in place, names its own functions without a schema. So nobody else may create there (`stronglens db bootstrap` sees to it),
+-- and every literal has the exact type of its operator in pg_catalog, which an operator elsewhere cannot fit better.
+-- One generic plan serves all positions, since planning the 100 ranges of q3c_radial_query takes longer than reading them;
+-- without known positions the planner would guess that they hold half of the pool, so it may neither scan it, nor compile, nor
+-- start workers.
 CREATE OR REPLACE FUNCTION results.nearest(
     centre_ra double precision,
     centre_dec double precision,
@@ -47,22 +50,22 @@ CREATE OR REPLACE FUNCTION results.nearest(
     lens_separation_arcsec double precision
 )
 LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER ROWS 10 COST 1000
-SET search_path = public, pg_temp
+SET search_path = pg_catalog, public, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET jit = off
 SET max_parallel_workers_per_gather = 0
 AS $$
 BEGIN
-    IF (centre_ra >= 0 AND centre_ra < 360) IS NOT TRUE THEN
+    IF (centre_ra >= 0::double precision AND centre_ra < 360::double precision) IS NOT TRUE THEN
         RAISE EXCEPTION 'ra is % degrees, expected at least 0 and less than 360', coalesce(centre_ra::text, 'NULL')
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    IF (centre_dec >= -90 AND centre_dec <= 90) IS NOT TRUE THEN
+    IF (centre_dec >= -90::double precision AND centre_dec <= 90::double precision) IS NOT TRUE THEN
         RAISE EXCEPTION 'dec is % degrees, expected -90 to 90', coalesce(centre_dec::text, 'NULL')
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    IF (radius_arcsec > 0 AND radius_arcsec <= 3600) IS NOT TRUE THEN
+    IF (radius_arcsec > 0::double precision AND radius_arcsec <= 3600::double precision) IS NOT TRUE THEN
         RAISE EXCEPTION 'radius is % arcsec, expected more than 0 and at most 3600',
             coalesce(radius_arcsec::text, 'NULL')
             USING ERRCODE = 'invalid_parameter_value';
@@ -78,9 +81,18 @@ BEGIN
         near.ra,
         near."dec",
         near.type,
-        CASE WHEN near.flux_g > 0 THEN 22.5 - 2.5 * log(near.flux_g::double precision) END,
-        CASE WHEN near.flux_r > 0 THEN 22.5 - 2.5 * log(near.flux_r::double precision) END,
-        CASE WHEN near.flux_z > 0 THEN 22.5 - 2.5 * log(near.flux_z::double precision) END,
+        CASE
+            WHEN near.flux_g > 0::real
+                THEN 22.5::double precision - 2.5::double precision * log(near.flux_g::double precision)
+        END,
+        CASE
+            WHEN near.flux_r > 0::real
+                THEN 22.5::double precision - 2.5::double precision * log(near.flux_r::double precision)
+        END,
+        CASE
+            WHEN near.flux_z > 0::real
+                THEN 22.5::double precision - 2.5::double precision * log(near.flux_z::double precision)
+        END,
         near.nobs_z,
         near.distance,
         known.name,
@@ -88,10 +100,18 @@ BEGIN
         known.is_lens_claim,
         known.separation_arcsec
     FROM (
-        SELECT g.*, q3c_dist(g.ra, g."dec", centre_ra, centre_dec) * 3600 AS distance
+        SELECT
+            g.*,
+            public.q3c_dist(g.ra, g."dec", centre_ra, centre_dec) * 3600::double precision AS distance
         FROM catalog.galaxy AS g
         WHERE
-            q3c_radial_query(g.ra, g."dec", centre_ra, centre_dec, (radius_arcsec + 1e-6) / 3600)
+            public.q3c_radial_query(
+                g.ra,
+                g."dec",
+                centre_ra,
+                centre_dec,
+                (radius_arcsec + 1e-6::double precision) / 3600::double precision
+            )
             AND (only_survey IS NULL OR g.survey = only_survey)
         ORDER BY distance, g.ls_id
         LIMIT n
@@ -194,7 +214,10 @@ SELECT
     found.lens_separation_arcsec
 FROM results.cone(
     -- The longitude just below a full turn comes out as 360 degrees.
-    CASE WHEN degrees(public.long(centre)) < 360 THEN degrees(public.long(centre)) ELSE 0 END,
+    CASE
+        WHEN degrees(public.long(centre)) < 360::double precision THEN degrees(public.long(centre))
+        ELSE 0::double precision
+    END,
     degrees(public.lat(centre)),
     cone_spoint.radius_arcsec,
     cone_spoint.only_survey

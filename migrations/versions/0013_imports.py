@@ -106,8 +106,9 @@ def upgrade() -> None:
         "COMMENT ON COLUMN catalog.sweep_file.differences IS 'Import: by column, values compared and values that "
         "differ from what we have or derive; NULL of a sweep'"
     )
-    _let_imports_lack_columns()
     _let_imported_draws_not_know()
+    # The pool last: from here to the end of the transaction nobody else reads it.
+    _let_imports_lack_columns()
     for what, (_, after) in COMMENTS.items():
         _comment(what, after)
     with op.get_context().autocommit_block():

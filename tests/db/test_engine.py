@@ -183,6 +183,24 @@ def test_the_environments_url_lends_its_password_to_the_same_database_only(
     assert not has_password(without_password(with_password(BARE)))
 
 
+def test_what_opens_a_clients_key_is_taken_out_with_the_password_and_lent_with_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keyed = BARE.update_query_dict({"sslkey": "/keys/loader.key", "sslpassword": PASSWORD})
+    assert has_password(keyed)
+    bare = without_password(keyed.set(password="own"))
+    assert not has_password(bare)
+    assert bare == BARE.update_query_dict({"sslkey": "/keys/loader.key"})
+    # It is no password to log in with.
+    monkeypatch.setenv("STRONGLENS_DATABASE_URL", keyed.render_as_string(hide_password=False))
+    assert with_password(bare) == keyed
+    path = tmp_path / "password"
+    path.write_text("own")
+    monkeypatch.setenv("STRONGLENS_DATABASE_PASSWORD_FILE", str(path))
+    assert with_password(keyed) == with_password(bare) == keyed.set(password="own")
+    assert "sslpassword" not in with_password(bare.set(host="other.example.org")).query
+
+
 def test_a_file_comes_before_a_secret_and_its_line_end_is_not_part_of_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

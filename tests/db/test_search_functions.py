@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import psycopg
 import pytest
 from sqlalchemy import Connection, Engine, insert, text
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
+from db.bootstrap import bootstrap
+from db.engine import connectable
+from db.errors import BootstrapError
 from db.models.catalog import LensMatch
 from tests.builders import ARCSEC, insert_galaxies, insert_lenses
 
@@ -165,6 +169,60 @@ def test_a_callers_own_functions_cannot_take_the_place_of_ours(
     assert connection.scalar(text("SELECT q3c_dist(1, 1, 1, 1)")) == 1
     found = connection.execute(CONE, {"ra": 200.0, "dec": 5.0, "radius": 3600.0}).all()
     assert len({row.separation_arcsec for row in found}) == 300
+
+
+@pytest.mark.parametrize(
+    ("operator", "left", "right", "result", "value"),
+    [
+        ("*", "float8", "integer", "float8", "1"),
+        ("*", "numeric", "float8", "float8", "1"),
+        ("-", "numeric", "float8", "float8", "1"),
+        ("+", "float8", "numeric", "float8", "1"),
+        (">", "real", "integer", "boolean", "false"),
+        ("<=", "float8", "integer", "boolean", "false"),
+        (">=", "float8", "integer", "boolean", "false"),
+    ],
+)
+def test_an_operator_in_public_that_fits_better_than_a_cast_is_not_used(
+    connection: Connection, operator: str, left: str, right: str, result: str, value: str
+) -> None:
+    insert_galaxies(connection, [200.0], [5.0 + 11 * ARCSEC], flux_g=np.array([10.0], np.float32))
+    wanted = connection.execute(CONE, {"ra": 200.0, "dec": 5.0, "radius": 60.0}).one()
+    connection.execute(
+        text(f"CREATE FUNCTION public.trap({left}, {right}) RETURNS {result} LANGUAGE sql RETURN {value}::{result}")
+    )
+    connection.execute(
+        text(f"CREATE OPERATOR public.{operator} (FUNCTION = trap, LEFTARG = {left}, RIGHTARG = {right})")
+    )
+    spring = connection.scalar(text(f"SELECT 3::{left} {operator} 2::{right}"))
+    assert spring == (value == "1")
+    assert connection.execute(CONE, {"ra": 200.0, "dec": 5.0, "radius": 60.0}).one() == wanted
+
+
+def test_bootstrap_closes_a_public_schema_that_an_older_server_left_open(new_database: Callable[[str], URL]) -> None:
+    url = new_database("template1")
+    bootstrap(url)
+    engine = connectable(url)
+    with engine.begin() as connection:
+        connection.execute(text("GRANT CREATE ON SCHEMA public TO PUBLIC"))
+        connection.execute(text("DROP ROLE IF EXISTS plain_caller"))
+        connection.execute(text("CREATE ROLE plain_caller"))
+        connection.execute(text("GRANT plain_caller TO CURRENT_USER"))
+    as_plain_caller = url.update_query_dict({"options": "-c role=plain_caller"})
+    with pytest.raises(BootstrapError, match="REVOKE CREATE ON SCHEMA public FROM PUBLIC") as caught:
+        bootstrap(as_plain_caller)
+    assert "\n" not in str(caught.value)
+    assert bootstrap(url) == ["schema public closed to others"]
+    assert bootstrap(url) == []
+    assert bootstrap(as_plain_caller) == []
+    caller = connectable(as_plain_caller)
+    create = text("CREATE FUNCTION public.mine() RETURNS integer LANGUAGE sql RETURN 1")
+    with pytest.raises(DBAPIError, match="permission denied for schema public"), caller.begin() as connection:
+        connection.execute(create)
+    caller.dispose()
+    with engine.begin() as connection:
+        connection.execute(text("DROP ROLE plain_caller"))
+    engine.dispose()
 
 
 @pytest.fixture

@@ -106,10 +106,10 @@ def load(engine: Engine, session: SparkSession, order: dict[str, Any]) -> dict[s
 def main(scratch: Path) -> None:
     """Do what each line of the input orders, `n_loads` loads at once, and answer with a line each time."""
     session = start_cluster(scratch)
-    engine = open_engine()
     print(json.dumps("ready"), flush=True)
+    engine = None
     for line in sys.stdin:
-        order = json.loads(line)
+        order, engine = json.loads(line), engine or open_engine()  # the database may come after the cluster
         speculate(session, wanted=order["speculate"])
         with ThreadPoolExecutor(order["n_loads"]) as threads:
             loads = [threads.submit(load, engine, session, order) for _ in range(order["n_loads"])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import datetime as dt
 import json
 import os
 import signal
@@ -68,10 +68,13 @@ class Program:
         self._threads.shutdown()
 
 
-def kill(pid: int, how: signal.Signals = signal.SIGKILL) -> None:
-    """Send a signal to a process that may have gone."""
-    with contextlib.suppress(ProcessLookupError):
+def kill(pid: int, how: signal.Signals = signal.SIGKILL) -> dt.datetime | None:
+    """Send a signal to a process, and say when; None when it has gone."""
+    try:
         os.kill(pid, how)
+    except ProcessLookupError:
+        return None
+    return dt.datetime.now(dt.UTC)
 
 
 def ancestors(pid: int) -> Iterator[int]:
@@ -89,18 +92,22 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.01)
 
 
-def crash_database(server: EmbeddedServer, how: str, pause_s: float, backend: int | None) -> None:
-    """End the server, or one of its processes, which brings down the others; start it again after a pause."""
+def crash_database(server: EmbeddedServer, how: str, pause_s: float, backend: int | None) -> dt.datetime | None:
+    """End the server, or one of its processes, which brings down the others; start it again after a pause.
+
+    Return when the signal was sent; None when the backend had gone.
+    """
     pid = server.status().pid
     assert pid is not None
     if how == "backend killed" and backend is not None:
-        kill(backend)
+        killed_at = kill(backend)
         wait_for(lambda: _accepts(server), "the server to recover by itself")
-        return
-    kill(pid, {"stopped fast": signal.SIGINT, "stopped at once": signal.SIGQUIT}.get(how, signal.SIGKILL))
+        return killed_at
+    killed_at = kill(pid, {"stopped fast": signal.SIGINT, "stopped at once": signal.SIGQUIT}.get(how, signal.SIGKILL))
     wait_for(lambda: server.status().pid is None, "the server to end")
     time.sleep(pause_s)
     server.start()
+    return killed_at
 
 
 def _accepts(server: EmbeddedServer) -> bool:

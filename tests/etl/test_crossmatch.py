@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -398,6 +399,27 @@ def test_the_command_prints_csv_and_a_summary_beside_it(pool: Pool, tmp_path: Pa
     assert [row["lens_name"] for row in rows] == ["L0", ""]
     said = "1 of 2 positions have a galaxy within 2 arcsec, 1 a known lens within 11 arcsec\n"
     assert printed.stderr == said
+
+
+def test_a_damaged_compressed_file_is_refused_in_one_line_wherever_the_damage_is(tmp_path: Path) -> None:
+    rng = np.random.default_rng(12)
+    table = Table({"ra": rng.uniform(0, 360, 5000), "dec": rng.uniform(-90, 90, 5000)})
+    table.write(tmp_path / "whole.fits", format="fits")
+    plain = (tmp_path / "whole.fits").read_bytes()
+    packer = zlib.compressobj(wbits=31)
+    before = packer.compress(plain[:40_000]) + packer.flush(zlib.Z_FULL_FLUSH)  # the next block begins with a byte
+    whole = before + packer.compress(plain[40_000:]) + packer.flush()
+    path = tmp_path / "a.fits.gz"
+    path.write_bytes(whole)
+    assert len(read_positions(path).ra) == 5000
+    cut = [whole[:n] for n in (0, 5, 500, len(before), len(whole) // 2)]
+    no_such_block = [whole[:n] + b"\xff" + whole[n + 1 :] for n in (10, len(before))]
+    for content in cut + no_such_block:
+        path.write_bytes(content)
+        with pytest.raises(CrossmatchError) as caught:
+            read_positions(path)
+        assert str(caught.value).startswith(f"{path}: cannot be read as fits")
+        assert "\n" not in str(caught.value)
 
 
 def test_the_command_refuses_a_bad_row_before_it_writes(pool: Pool, tmp_path: Path, run_cli: RunCli) -> None:

@@ -18,6 +18,7 @@ from etl.errors import SamplingError
 from etl.match import MatchConfig, match_lenses
 from tests.builders import insert_galaxies, insert_lenses
 from tests.etl.draw_keys import galaxy_key as key
+from tests.etl.meanwhile import before_statement
 
 N = 3000
 CONFIG = DrawConfig(negatives_per_positive=40)
@@ -269,6 +270,54 @@ def test_a_draw_after_new_galaxies_or_lenses_waits_for_their_match(engine: Engin
         draw_negatives(engine, CONFIG)
     match_lenses(engine, MatchConfig())
     assert draw_negatives(engine, CONFIG).is_new
+
+
+@pytest.mark.parametrize("words", ["INSERT INTO sampling.stratum", "INSERT INTO sampling.draw_member", "draw_pass"])
+@pytest.mark.parametrize("what", ["galaxies", "lens"])
+def test_a_draw_during_which_something_is_loaded_is_not_kept(engine: Engine, words: str, what: str) -> None:
+    pool = random_pool()
+    load(engine, pool)
+    near = pool.dec[:12] + 8 / 3600
+    columns = {name: values[:12] for name, values in pool.columns.items() if name != "ls_id"} | {"maskbits": 0}
+
+    def load_more() -> None:
+        with engine.begin() as connection:
+            if what == "galaxies":
+                keys = pool.columns["ls_id"][:12] + N
+                insert_galaxies(connection, pool.ra[:12], near, ls_id=keys, **columns)
+            else:
+                insert_lenses(connection, pool.ra[100:101], pool.dec[100:101], [None])
+
+    before_statement(engine, words, load_more)
+    with pytest.raises(BusyError, match=r"were loaded while the draw was made \(\d+ lenses to look for\)") as caught:
+        draw_negatives(engine, CONFIG)
+    assert "\n" not in str(caught.value)
+    with engine.connect() as connection:
+        counts = "SELECT (SELECT count(*) FROM sampling.draw) + (SELECT count(*) FROM sampling.draw_member)"
+        assert connection.scalar(text(counts)) == 0
+        run = connection.execute(text("SELECT status, error FROM provenance.run WHERE command = 'draw'")).one()
+    assert (run.status, run.error) == ("failed", str(caught.value))
+    match_lenses(engine, MatchConfig())
+    assert draw_negatives(engine, CONFIG).is_new
+    near_a_lens = set((pool.columns["ls_id"][:12] + N).tolist()) if what == "galaxies" else {pool.columns["ls_id"][100]}
+    assert not near_a_lens & set(members(engine))
+
+
+def test_no_match_runs_during_a_draw_and_no_draw_during_a_match(engine: Engine) -> None:
+    load(engine, random_pool())
+    refused: list[str] = []
+
+    def match_meanwhile() -> None:
+        with pytest.raises(BusyError, match="the match") as caught:
+            match_lenses(engine, MatchConfig())
+        refused.append(str(caught.value))
+
+    with only_one(engine, "the match"), pytest.raises(BusyError, match="another process is at work on the match"):
+        draw_negatives(engine, CONFIG)
+    before_statement(engine, "INSERT INTO sampling.draw_member", match_meanwhile)
+    assert draw_negatives(engine, CONFIG).is_new
+    assert len(refused) == 1
+    match_lenses(engine, MatchConfig())
 
 
 def test_two_draws_at_once_do_not_race(engine: Engine) -> None:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from db.config import load_config
-from db.errors import ConfigError, MissingInputError
+from db.errors import BusyError, ConfigError, MissingInputError
 from etl.cutouts.targets import find_draw, load_targets
 from etl.draw.delete import delete_draw
 from etl.draw.mine import MineConfig, mine_negatives
@@ -20,7 +20,8 @@ from tests.builders import insert_lenses
 from tests.conftest import RunCli
 from tests.etl.draw_keys import galaxy_key
 from tests.etl.draw_world import drawn_pool, insert_model, insert_scored_cutouts
-from tests.etl.test_draw import Pool, members, nobs_bin
+from tests.etl.meanwhile import before_statement
+from tests.etl.test_draw import N, Pool, members, nobs_bin
 
 N_MINED = 40
 
@@ -135,6 +136,31 @@ def test_a_mined_draw_goes_the_way_of_any_other(engine: Engine) -> None:
         mine_negatives(engine, config.model_copy(update={"per_positive": 3}))
     delete_draw(engine, "harder")
     assert mine_negatives(engine, config).is_new
+
+
+def test_a_mined_draw_during_which_something_is_loaded_is_not_kept(engine: Engine) -> None:
+    pool, scores = scored_world(engine)
+    ids = pool.columns["ls_id"].tolist()
+    best = max((i for i in range(N) if is_train(pool.ra[i], pool.dec[i])), key=lambda i: scores[ids[i]])
+
+    def load_a_lens() -> None:
+        with engine.begin() as connection:
+            insert_lenses(connection, [pool.ra[best]], [pool.dec[best]], [None])
+
+    before_statement(engine, "WITH\n    scored AS", load_a_lens)
+    config = MineConfig(model="m1", n=N_MINED)
+    with pytest.raises(BusyError, match=r"were loaded while the draw was made \(1 lenses to look for\)"):
+        mine_negatives(engine, config)
+    with engine.connect() as connection:
+        assert connection.scalars(text("SELECT name FROM sampling.draw")).all() == ["default"]
+    assert mine_negatives(engine, config).is_new  # it matches by itself
+    assert ids[best] not in members_of(engine, "default-mined-m1")
+
+
+def members_of(engine: Engine, draw: str) -> set[int]:
+    query = text("SELECT ls_id FROM sampling.draw_member JOIN sampling.draw USING (draw_id) WHERE name = :draw")
+    with engine.connect() as connection:
+        return set(connection.scalars(query, {"draw": draw}))
 
 
 def test_mining_without_scores_beside_the_draw_says_how_to_get_them(engine: Engine) -> None:

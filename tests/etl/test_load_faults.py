@@ -2,11 +2,13 @@
 
 Each round starts a load, waits until it is somewhere amid its files, kills something, and then compares keys, ledger
 and queue with what astropy reads in the files. A load must go on by itself, unless its driver was killed: then it is
-run again. The moments are drawn as shares of the work, so that they fall amid it however fast the machine is.
+run again. The moments are drawn as shares of the work, so that they fall amid it however fast the machine is; a round
+whose kill found the load at its end all the same is played again with an earlier moment.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,18 +40,25 @@ from tests.etl.faults_victims import Program, ancestors, crash_database, kill, w
 SEED = 20261123
 DRIVER = CHECKOUT / "tests" / "etl" / "faults_driver.py"
 MODES = ("keys", "bulk", "replace")
+N_HITS = 20
+EARLIER = (1, 0.5, 0.2, 0)
 TOO_LATE = "too late"
 QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 CRASHES = ("killed", "stopped at once", "stopped fast", "backend killed")
-DRIVER_DEATHS = ("python", "jvm", "python")
+DRIVER_DEATHS = {"keys": "python", "bulk": "jvm", "replace": "python"}
 _PROGRESS = (
     "SELECT count(*) FILTER (WHERE finished_at IS NOT NULL), count(*), "
     "array_agg(split_part(worker, ':', 2)::int) FILTER (WHERE status = 'running') FROM catalog.sweep_task"
 )
 _STARTED = "SELECT EXISTS (SELECT FROM catalog.sweep_task WHERE started_at IS NOT NULL)"
 _BACKENDS = (
-    "SELECT pid, query FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+    "SELECT pid, state, query FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
     "AND backend_type = 'client backend' ORDER BY query NOT LIKE 'COPY%', pid"
+)
+_UNFINISHED = (
+    "SELECT count(*) FILTER (WHERE t.status = 'loaded' AND t.finished_at > %(at)s), "
+    "count(*) FILTER (WHERE r.finished_at IS NULL OR r.finished_at > %(at)s) "
+    "FROM catalog.sweep_task t JOIN provenance.run r USING (run_id)"
 )
 
 
@@ -73,22 +82,22 @@ def rounds() -> list[Round]:
     victims = ("executor", "executor", "python worker", "database", "database", "driver")
     pairs = [(victim, mode) for victim in victims for mode in MODES] + [("executor and database", "bulk")]
     made = [_round(rng, victim, mode, number) for number, (victim, mode) in enumerate(pairs)]
-    made.append(replace(_round(rng, "driver", "bulk", len(made)), n_loads=2))
     for victim in ("database", "driver"):
-        made.append(replace(_round(rng, victim, "bulk", len(made)), moment=None, n_loads=1))
+        made.append(replace(_round(rng, victim, "bulk", len(made)), moment=None, how="", n_loads=1))
     return [made[place] for place in rng.permutation(len(made))]
 
 
 def _round(rng: np.random.Generator, victim: str, mode: str, number: int) -> Round:
-    hows = DRIVER_DEATHS if victim == "driver" else CRASHES if "database" in victim else ("",)
+    is_driver = victim == "driver"
+    how = DRIVER_DEATHS[mode] if is_driver else CRASHES[number % len(CRASHES)] if "database" in victim else ""
     return Round(
         victim,
         mode,
         float(rng.uniform(0.05, 0.95)),
-        hows[number % len(hows)],
-        n_loads=1 if victim == "driver" else int(rng.integers(1, 3)),
-        speculate=victim != "driver" and bool(rng.integers(2)),
-        pause_s=float(rng.uniform(0.2, 2.0)),
+        how,
+        n_loads=1 + (mode == "bulk") if is_driver else int(rng.integers(1, 3)),
+        speculate=not is_driver and bool(rng.integers(2)),
+        pause_s=float(rng.uniform(0.1, 1.0)),
         seed=number,
     )
 
@@ -98,7 +107,7 @@ class Stage:
 
     def __init__(self, folder: Path, sweep_files: Any) -> None:
         self.folder = folder
-        self.files = Files(folder, sweep_files)
+        self.sweep_files = sweep_files
         self.server = EmbeddedServer(folder / "server")
         self.programs: list[Program] = []
         self.n_loads = 0
@@ -106,11 +115,12 @@ class Stage:
     def start(self) -> None:
         self.server.start()
         self.url = self.server.url("faults")
+        (self.folder / "spark").mkdir()
+        self.cluster = self.program([str(DRIVER), str(self.folder / "spark")], "cluster.err")
+        self.files = Files(self.folder, self.sweep_files)
         bootstrap(self.url)
         self.engine = connectable(self.url)
         migrate.upgrade(self.engine)
-        (self.folder / "spark").mkdir()
-        self.cluster = self.program([str(DRIVER), str(self.folder / "spark")], "cluster.err")
         assert self.cluster.answer().result(timeout=120) == "ready", self.cluster.errors.read_text()
 
     def end(self) -> None:
@@ -166,6 +176,12 @@ class Stage:
         with self.connect() as connection:
             self.files.check(connection, changed)
 
+    def was_unfinished(self, one: Round, killed_at: dt.datetime | None) -> bool:
+        """Tell from queue and runs whether a kill found a file, or else the indexes, yet to be done."""
+        with self.connect() as connection:
+            n_files, n_of_runs = connection.execute(_UNFINISHED, {"at": killed_at}).fetchone() or (0, 0)
+        return bool(n_of_runs if one.moment is None else n_files)
+
     def wait_for_moment(self, one: Round, is_over: Callable[[], bool]) -> tuple[str, list[int], int | None]:
         """Return once the load has come as far as the round says: how far, who works on files, one of its backends."""
         with self.connect() as connection:
@@ -175,8 +191,8 @@ class Stage:
                 backends = connection.execute(_BACKENDS).fetchall()
                 if workers and not started:
                     started = time.monotonic()
-                if one.moment is None and any(query.startswith(("CREATE", "ALTER")) for _, query in backends):
-                    return "amid indexes", workers or [], backends[0][0]
+                if one.moment is None and n_ended == n_tasks and (building := _building(backends)):
+                    return "amid indexes", [], building[0]
                 if one.moment is not None and workers and n_ended >= int(one.moment * n_tasks):
                     share = one.moment * n_tasks % 1
                     time.sleep(min(0.3, share * (time.monotonic() - started) / (n_ended + 1)))
@@ -187,32 +203,49 @@ class Stage:
                 time.sleep(0.01)
         return TOO_LATE, [], None
 
-    def kill_worker(self, workers: list[int], *, executor: bool) -> bool:
-        """Kill the Python process that works on a file, or the JVM that it belongs to; False when it has gone."""
+    def kill_worker(self, workers: list[int], *, executor: bool) -> dt.datetime | None:
+        """Kill the Python process that works on a file, or the JVM that it belongs to; say when, or None if gone."""
         executors = set(self.cluster.find("CoarseGrainedExecutorBackend"))
         for worker in workers:
             above = executors & set(ancestors(worker))
             if above:
-                kill(above.pop() if executor else worker)
-                return True
-        return False
+                return kill(above.pop() if executor else worker)
+        return None
 
 
-def disturb(stage: Stage, one: Round, is_over: Callable[[], bool]) -> str:
-    """Kill what the round says at its moment; return how far the load was."""
+def _building(backends: list[tuple[int, str, str]]) -> list[int]:
+    """Those that build an index or make it a key at this moment."""
+    return [pid for pid, state, query in backends if state == "active" and query.startswith(("CREATE", "ALTER"))]
+
+
+def play(stage: Stage, one: Round) -> tuple[str, int]:
+    """Play a round and check the pool: how far the load was when something was killed, and Spark's second attempts."""
+    changed = stage.prepare(one, np.random.default_rng(one.seed))
+    if one.victim == "driver":
+        found, killed_at, answers = kill_driver(stage, one)
+    else:
+        answers = stage.load(one)
+        found, killed_at = disturb(stage, one, answers.done)
+    n_speculated = assert_all_loaded(answers.result(timeout=120), stage)
+    stage.check(changed)
+    return found if stage.was_unfinished(one, killed_at) else TOO_LATE, n_speculated
+
+
+def disturb(stage: Stage, one: Round, is_over: Callable[[], bool]) -> tuple[str, dt.datetime | None]:
+    """Kill what the round says at its moment; return how far the load was, and when the last victim died."""
     found, workers, backend = stage.wait_for_moment(one, is_over)
-    if found == TOO_LATE:
-        return found
-    is_spark = one.victim != "database"
-    if is_spark and not stage.kill_worker(workers, executor=one.victim.startswith("executor")):
-        return TOO_LATE
-    if one.victim.endswith("database"):
-        crash_database(stage.server, one.how, one.pause_s, backend)
-    return found
+    killed_at = None
+    if found != TOO_LATE and one.victim != "database":
+        killed_at = stage.kill_worker(workers, executor=one.victim.startswith("executor"))
+        if killed_at is None:
+            return TOO_LATE, None
+    if found != TOO_LATE and one.victim.endswith("database"):
+        killed_at = crash_database(stage.server, one.how, one.pause_s, backend)
+    return found, killed_at
 
 
-def kill_driver(stage: Stage, one: Round) -> str:
-    """Kill the driver of a load of its own amid its files, and run the load again at once."""
+def kill_driver(stage: Stage, one: Round) -> tuple[str, dt.datetime | None, Future[Any]]:
+    """Kill the driver of a load of its own amid its files, and run the load again at once; return that load too."""
     victim = stage.command(one.mode)
     other = None
     if one.n_loads == 2:
@@ -220,19 +253,21 @@ def kill_driver(stage: Stage, one: Round) -> str:
             wait_for(lambda: connection.execute(_STARTED).fetchone() == (True,), "the load to start")
         other = stage.load(one)
     found = stage.wait_for_moment(one, lambda: victim.process.poll() is not None)[0]
+    killed_at = None
     if one.how == "jvm":
         for jvm in victim.find("SparkSubmit"):
-            kill(jvm)
+            killed_at = kill(jvm)
         wait_for(lambda: victim.process.poll() is not None, "a driver without its JVM to give up")
         errors = victim.errors.read_text()
         said = [line for line in errors.splitlines() if line and "JDK_JAVA_OPTIONS" not in line]
         assert len(said) == 1 or found == TOO_LATE, errors
     else:
-        kill(victim.process.pid)
-    assert_all_loaded((other or stage.load(one)).result(timeout=120), stage)
+        killed_at = kill(victim.process.pid)
+    again = other or stage.load(one)
+    wait_for(again.done, "the next load to end")
     wait_for(lambda: not victim.members(), "what a killed driver had started to end by itself")
     victim.end()
-    return found
+    return found, killed_at, again
 
 
 def assert_all_loaded(answers: Any, stage: Stage) -> int:
@@ -260,26 +295,21 @@ def test_whatever_is_killed_amid_a_load_it_ends_with_exactly_the_rows_of_the_fil
     changed = stage.prepare(undisturbed, np.random.default_rng())
     assert_all_loaded(stage.load(undisturbed).result(timeout=120), stage)
     stage.check(changed)
-    plan = rounds()
-    amid, n_speculated = [], 0
-    for number, one in enumerate(plan, start=1):
-        started = time.monotonic()
-        changed = stage.prepare(one, np.random.default_rng(one.seed))
-        if one.victim == "driver":
-            found = kill_driver(stage, one)
-        else:
-            answers = stage.load(one)
-            found = disturb(stage, one, answers.done)
-            n_speculated = assert_all_loaded(answers.result(timeout=120), stage)
-        stage.check(changed)
-        if found != TOO_LATE:
-            amid.append(one)
-        loads = f"{one.mode}, {one.n_loads} at once{', speculating' if one.speculate else ''}"
-        print(f"{number:2}. {one.victim} {one.how}, {found}; {loads}; {time.monotonic() - started:.1f} s", flush=True)
-    assert len(plan) >= 20
-    assert len(amid) >= len(plan) / 2
-    assert {one.victim for one in amid} >= {"executor", "driver", "database"}
-    n_executors = sum(one.victim.startswith("executor") for one in amid)
+    hits, n_speculated = [], 0
+    for number, one in enumerate(rounds(), start=1):
+        for share in EARLIER:
+            started = time.monotonic()
+            earlier = one if one.moment is None else replace(one, moment=one.moment * share)
+            found, n_speculated = play(stage, earlier)
+            loads = f"{one.mode}, {one.n_loads} at once{', speculating' if one.speculate else ''}"
+            seconds = f"{time.monotonic() - started:.1f} s"
+            print(f"{number:2}. {one.victim} {one.how}, {found}; {loads}; {seconds}", flush=True)
+            if found != TOO_LATE:
+                hits.append(one)
+                break
+    assert len(hits) >= N_HITS
+    assert {one.victim for one in hits} >= {"executor", "driver", "database"}
+    n_executors = sum(one.victim.startswith("executor") for one in hits)
     assert stage.cluster.errors.read_text().count("Lost executor") >= n_executors
     assert n_speculated > 0
     assert drift.check(stage.engine) == []
@@ -324,13 +354,10 @@ def test_a_worker_stays_for_the_files_of_others_who_may_die(
 
 def test_patience_counts_the_pauses_and_not_the_work_before_them() -> None:
     n_tries = 0
-
-    def work() -> str:
-        nonlocal n_tries
-        n_tries += 1
-        if n_tries == 1:
-            time.sleep(0.3)
-            raise psycopg.errors.AdminShutdown
-        return "done"
-
-    assert patiently(0.2)(work) == "done"
+    for attempt in patiently(0.2):
+        with attempt:
+            n_tries += 1
+            if n_tries == 1:
+                time.sleep(0.3)
+                raise psycopg.errors.AdminShutdown
+    assert n_tries == 2

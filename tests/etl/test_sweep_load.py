@@ -18,12 +18,13 @@ from sqlalchemy import Engine, func, select, text
 
 from db.models.catalog import Brick, Galaxy, SweepFile
 from db.models.provenance import Run
-from etl.errors import EtlError, StorageError
+from etl.errors import EtlError, LoadError, StorageError
 from etl.survey import MOCK_RELEASE
 from etl.sweeps.config import SweepLoadConfig
 from etl.sweeps.load import LoadOptions, load_sweeps
 from etl.sweeps.outcome import LoadOutcome
 from etl.sweeps.source import find_sources
+from etl.sweeps.status import last_load
 
 Load = Callable[..., LoadOutcome]
 
@@ -37,6 +38,7 @@ def load(engine: Engine, shared_session: Any) -> Load:
         options = LoadOptions(verify=verify, session=shared_session)
         return load_sweeps(engine, sources, SweepLoadConfig(**config), options)
 
+    run.session = shared_session  # type: ignore[attr-defined]
     return run
 
 
@@ -105,13 +107,12 @@ def test_files_plain_and_gzipped_load_with_every_value_that_astropy_reads(
 
 
 def test_a_second_load_touches_nothing_and_does_not_start_spark(
-    engine: Engine, load: Load, sweep_files: Any, tmp_path: Path
+    engine: Engine, load: Load, shared_session: Any, sweep_files: Any, tmp_path: Path
 ) -> None:
     sweep_files.write(tmp_path / "sweep-000m005-005p000.fits", sweep_files.make(500))
     load(tmp_path)
     before = checksum(engine)
-    for verify in (False, True):
-        options = LoadOptions(verify=verify, session=no_session)
+    for options in (LoadOptions(session=no_session), LoadOptions(verify=True, session=shared_session)):
         again = load_sweeps(engine, find_sources([str(tmp_path)]), SweepLoadConfig(), options)
         assert [outcome.status for outcome in again.files] == ["skipped"]
     assert checksum(engine) == before
@@ -119,16 +120,61 @@ def test_a_second_load_touches_nothing_and_does_not_start_spark(
         assert connection.execute(select(Run.command, Run.status)).all() == [("sweeps load", "succeeded")] * 3
 
 
-def test_a_file_that_was_written_again_with_the_same_bytes_is_skipped(
+def test_a_file_that_was_written_again_with_the_same_bytes_is_skipped_and_then_known(
     engine: Engine, load: Load, sweep_files: Any, tmp_path: Path
 ) -> None:
     path = sweep_files.write(tmp_path / "sweep-000m005-005p000.fits", sweep_files.make(500))
     load(path)
     later = (dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)).timestamp()
     os.utime(path, (later, later))
+    assert [outcome.status for outcome in load(path).files] == ["skipped"]
     options = LoadOptions(session=no_session)
     again = load_sweeps(engine, find_sources([str(path)]), SweepLoadConfig(), options)
     assert [outcome.status for outcome in again.files] == ["skipped"]
+
+
+def test_a_change_is_noticed_though_size_is_the_same_and_the_time_is_older(
+    engine: Engine, load: Load, sweep_files: Any, tmp_path: Path
+) -> None:
+    sweep = sweep_files.make(500)
+    path = sweep_files.write(tmp_path / "sweep-000m005-005p000.fits", sweep)
+    load(path)
+    before = checksum(engine)
+    sweep["EBV"] += 1
+    path.unlink()
+    sweep_files.write(path, sweep)
+    earlier = (dt.datetime.now(dt.UTC) - dt.timedelta(days=1)).timestamp()
+    os.utime(path, (earlier, earlier))
+    assert [outcome.status for outcome in load(path).files] == ["loaded"]
+    assert checksum(engine) != before
+
+
+def test_a_pool_has_one_selection(engine: Engine, load: Load, sweep_files: Any, tmp_path: Path) -> None:
+    load(sweep_files.write(tmp_path / "sweep-000m005-005p000.fits", sweep_files.make(500)))
+    other = sweep_files.write(tmp_path / "sweep-005m005-010p000.fits", sweep_files.make(50, seed=2, ra=7.5))
+    with pytest.raises(LoadError, match=r"to z = 21 \(sweep-000m005-005p000.fits\), this load asks for .* to z = 20:"):
+        load(other, mag_z_max=20)
+    assert ledger(engine).keys() == {"sweep-000m005-005p000.fits"}
+
+
+def test_a_file_that_cannot_be_read_has_failed_and_is_not_at_fault(
+    engine: Engine, load: Load, sweep_files: Any, tmp_path: Path
+) -> None:
+    good = sweep_files.write(tmp_path / "sweep-000m005-005p000.fits", sweep_files.make(500))
+    gone = sweep_files.write(tmp_path / "sweep-005m005-010p000.fits", sweep_files.make(50, seed=2, ra=7.5))
+    sources = find_sources([str(tmp_path)])
+    gone.unlink()
+    options = LoadOptions(session=load.session)  # type: ignore[attr-defined]
+    result = load_sweeps(engine, sources, SweepLoadConfig(), options)
+    assert [(outcome.name, outcome.status) for outcome in result.files] == [
+        (good.name, "loaded"),
+        (gone.name, "failed"),
+    ]
+    assert "No such file" in str(result.files[1].reason)
+    assert ledger(engine).keys() == {good.name}
+    status = last_load(engine)
+    assert status is not None
+    assert status.problems == [(gone.name, "failed", str(result.files[1].reason))]
 
 
 def test_refused_files_are_recorded_with_their_reason_and_the_others_load(

@@ -151,9 +151,9 @@ def test_a_galaxy_of_a_draw_does_not_vanish(
     before = pool(engine)
     outcome = load(rewritten(sweep_files, path, sweep[1:]))
     assert outcome.status == "refused"
-    assert str(outcome.reason).startswith("lacks 1 galaxies that draw d holds")
+    assert str(outcome.reason).startswith("1 galaxies that would go are held by draw d")
     assert fix in str(outcome.reason)
-    with pytest.raises(SweepFileError, match=r"sweep-000m005-005p000\.fits: lacks 1 galaxies that draw d holds"):
+    with pytest.raises(SweepFileError, match=r"sweep-000m005-005p000\.fits: 1 galaxies that would go are held"):
         unload_file(engine, NAME)
     assert pool(engine) == before
     changed = sweep.copy()

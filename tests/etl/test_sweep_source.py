@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import re
 import socket
@@ -22,13 +21,19 @@ import boto3
 import numpy as np
 import pytest
 from astropy.io import fits
+from isal import igzip
+from sqlalchemy import Engine, select
 from sqlalchemy.engine import URL
 
+from db.bulk import begin_bulk
+from db.models.catalog import SweepFile
 from db.settings import CHECKOUT
 from etl.errors import StorageError, SweepFileError
 from etl.sweeps import object_stream
+from etl.sweeps.queue import fill_queue
 from etl.sweeps.reader import read_sweep
 from etl.sweeps.source import HashedReader, SweepSource, find_sources, opened, sha256_of
+from tests.builders import insert_run
 
 RunCli = Callable[..., subprocess.CompletedProcess[str]]
 NAME = "sweep-000m005-005p000.fits"
@@ -323,59 +328,66 @@ def test_a_sweep_that_was_cut_before_it_came_into_the_store_is_truncated(moto: S
         list(read_sweep(stream))
 
 
-CHILD = r"""
-import io, json, re, sys
+TASK = r"""
+import re, sys
 from pathlib import Path
-from etl.sweeps import load_file  # all that a task imports
 from etl.sweeps.config import SweepLoadConfig
-from etl.sweeps.reader import read_sweep
-from etl.sweeps.select import PoolSelection
-from etl.sweeps.source import HashedReader, find_sources, opened
+from etl.sweeps.load_file import LoadJob, work_off
 
-def read(place):
-    (source,) = find_sources([place], sys.argv[1])
-    with opened(source) as stream:
-        n_rows = 0
-        for rows in read_sweep(io.BufferedReader(HashedReader(stream), 1 << 20)):
-            selection = PoolSelection(SweepLoadConfig(), "dr10", 1)  # for each chunk anew: their keys are the same
-            n_rows += rows.num_rows
-            selection.select(rows)
-    # Not getrusage: its peak begins with that of the process that started this one.
-    return n_rows, int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
-
-small, before = read(sys.argv[2])
-large, after = read(sys.argv[3])
-print(json.dumps([small, large, before, after]))
+work_off(LoadJob(int(sys.argv[1]), SweepLoadConfig(), sys.argv[2], sys.argv[3]))
+# Not getrusage: its peak begins with that of the process that started this one.
+print(int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) << 10)
 """
 
 
-def test_reading_a_large_object_takes_no_more_memory_than_a_small_one(
-    rclone_url: str, rclone_folder: Path, sweep_files: Any, tmp_path: Path
-) -> None:
-    n_times = 20
-    small = sweep_files.write(tmp_path / NAME, sweep_files.make(20_000))
-    with fits.open(small) as hdus:
-        start = hdus[1].fileinfo()["datLoc"]
-    head, rows = small.read_bytes()[:start], small.read_bytes()[start : start + 20_000 * 505]
-    said = b"NAXIS2  =                20000"
-    large = rclone_folder / "survey" / "dr10" / "sweep-005m005-010p000.fits"
-    with large.open("wb") as file:
-        file.write(head.replace(said, said.replace(b" 20000", b"%6d" % (20_000 * n_times))))
+def write_large(path: Path, model: Path, n_times: int, ra_offset: float) -> None:
+    """Write the rows of a plain sweep again and again, each time as bricks of their own."""
+    with fits.open(model) as hdus:
+        start, rows = hdus[1].fileinfo()["datLoc"], np.array(hdus[1].data.view(np.ndarray))
+    n_rows, head = len(rows), model.read_bytes()[:start]
+    said = b"NAXIS2  = %20d"
+    rows["RA"] += ra_offset
+    n_bricks = 1 + int(np.ptp(rows["BRICKID"]))
+    with igzip.open(path, "wb", compresslevel=0) if path.suffix == ".gz" else path.open("wb") as file:
+        file.write(head.replace(said % n_rows, said % (n_rows * n_times)))
         for _ in range(n_times):
-            file.write(rows)
-        file.write(bytes(-file.tell() % 2880))
-    (rclone_folder / "survey" / "dr10" / "sweep-010m005-015p000.fits").write_bytes(small.read_bytes())
-    places = [f"s3://survey/dr10/{name}" for name in ("sweep-010m005-015p000.fits", large.name)]
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", CHILD, rclone_url, *places], cwd=CHECKOUT, capture_output=True, text=True
-        )
-        n_bytes = large.stat().st_size
-    finally:
-        for place in places:
-            (rclone_folder / place.removeprefix("s3://")).unlink()
-    assert done.returncode == 0, done.stderr
-    n_small, n_large, before, after = json.loads(done.stdout)
-    assert (n_small, n_large) == (20_000, 20_000 * n_times)
-    assert after - before < 48 << 20 < n_bytes / 4
-    assert after < 300 << 20
+            file.write(rows.tobytes())
+            rows["BRICKID"] += n_bricks
+            rows["BRICKNAME"] = np.char.zfill(rows["BRICKID"].astype("S7"), 7)
+        file.write(bytes(-n_rows * n_times * rows.itemsize % 2880))
+
+
+def test_the_whole_task_of_a_large_object_takes_no_more_memory_than_that_of_a_small_one(
+    engine: Engine, database_url: URL, rclone_url: str, rclone_folder: Path, sweep_files: Any, tmp_path: Path
+) -> None:
+    """Reading, hashing, inflating, selecting with the memory of all keys before, and COPY into a database."""
+    n_rows, n_times = 20_000, 50
+    made = sweep_files.make(n_rows)
+    made["FLUX_Z"] = np.where(made["FLUX_Z"] > 1, 9, 0.1)  # some 300 000 are kept, of 170 bytes each
+    model = sweep_files.write(tmp_path / NAME, made)
+    n_kept = int(sweep_files.is_pool_galaxy(model).sum())
+    begin_bulk(engine)  # of the indexes the server alone takes notice
+    peaks = []
+    for number, (suffix, times) in enumerate([("", 1), ("", n_times), (".gz", n_times)], start=1):
+        name = f"sweep-{5 * number:03d}m005-{5 * number + 5:03d}p000.fits{suffix}"
+        path = rclone_folder / "survey" / "dr10" / name
+        try:
+            write_large(path, model, times, 5.0 * number)
+            with engine.begin() as connection:
+                run_id = insert_run(connection)
+            fill_queue(engine, run_id, find_sources([f"s3://survey/dr10/{name}"], rclone_url))
+            arguments = [str(run_id), database_url.render_as_string(hide_password=False), rclone_url]
+            done = subprocess.run(
+                [sys.executable, "-c", TASK, *arguments], cwd=CHECKOUT, capture_output=True, text=True
+            )
+        finally:
+            path.unlink(missing_ok=True)
+        assert done.returncode == 0, done.stderr
+        peaks.append(int(done.stdout))
+        entry = select(SweepFile.status, SweepFile.n_read, SweepFile.n_kept, SweepFile.error)
+        with engine.connect() as connection:
+            found = connection.execute(entry.where(SweepFile.name == name)).one()
+        assert found == ("loaded", n_rows * times, n_kept * times, None)
+    small, *large = peaks
+    assert max(large) - small < 48 << 20
+    assert max(large) < 300 << 20 < made.itemsize * n_rows * n_times / 1.5

@@ -37,7 +37,10 @@ SELECT
     found.lens_separation_arcsec
 FROM results.cone(
     -- The longitude just below a full turn comes out as 360 degrees.
-    CASE WHEN degrees(public.long(centre)) < 360 THEN degrees(public.long(centre)) ELSE 0 END,
+    CASE
+        WHEN degrees(public.long(centre)) < 360::double precision THEN degrees(public.long(centre))
+        ELSE 0::double precision
+    END,
     degrees(public.lat(centre)),
     cone_spoint.radius_arcsec,
     cone_spoint.only_survey

@@ -21,10 +21,12 @@ import yaml
 from moto.server import ThreadedMotoServer
 
 import stronglens
+from tests.etl.emr.tls import TlsServer, tls_server
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 REGION = "us-east-2"
 PASSWORD = "correct-horse-battery-61f0"
+DATABASE = "postgresql://loader@db.example.org:5432/stronglens?sslmode=verify-full"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Stub:
     quota: float = 256.0
     moments: list[Moment] = field(default_factory=list)
     n_asked: int = 0
+    failures: list[tuple[int, str]] = field(default_factory=list)
+    """Status and code of what EMR answers first; status 0 breaks the connection off."""
 
     def quota_answer(self, asked: dict[str, Any]) -> dict[str, Any]:
         assert asked == {"ServiceCode": "ec2", "QuotaCode": "L-1216C47A"}
@@ -70,6 +74,7 @@ class Cloud:
 
     stub: Stub
     environment: dict[str, str]
+    """Of AWS alone, as nodes have it too."""
     bucket: str
     subnet: str
     own_group: str
@@ -85,7 +90,7 @@ class Cloud:
             "subnet_id": self.subnet,
             "security_group_id": self.own_group,
             "database_security_group_id": self.database_group,
-            "database_url": "postgresql://loader@db.example.org:5432/stronglens?sslmode=verify-full",
+            "database_url": DATABASE,
             "database_secret": "lens-db",
             "root_certificate": "system",
         } | more
@@ -111,7 +116,13 @@ def stub_server(moto_url: str) -> Iterator[tuple[Stub, str]]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             target = self.headers["X-Amz-Target"].partition(".")[2]
-            if target == "GetServiceQuota":
+            if stub.failures and target != "GetServiceQuota":
+                status, code = stub.failures.pop(0)
+                if status == 0:
+                    self.close_connection = True
+                    return
+                answer = {"__type": code, "message": "not now"}
+            elif target == "GetServiceQuota":
                 answer = stub.quota_answer(json.loads(body))
                 status = 200
             else:
@@ -156,6 +167,7 @@ def cloud(moto_url: str, stub_server: tuple[Stub, str], monkeypatch: pytest.Monk
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("STRONGLENS_DATABASE_URL", f"{DATABASE}&sslrootcert=/etc/ssl/lens-ca.pem")
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it remembers what another test gave it
     requests.post(f"{moto_url}/moto-api/reset", timeout=30).raise_for_status()
     ec2, bucket = boto3.client("ec2", region_name=REGION), "lens-data"
@@ -172,6 +184,13 @@ def cloud(moto_url: str, stub_server: tuple[Stub, str], monkeypatch: pytest.Monk
         Name="lens-db", SecretString=json.dumps({"username": "loader", "password": PASSWORD})
     )
     return Cloud(stub, environment, bucket, subnet, own, database)
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> Iterator[TlsServer]:
+    """A server as clusters reach it, which asks for the password."""
+    with tls_server(tmp_path / "tls", PASSWORD) as server:
+        yield server
 
 
 @pytest.fixture

@@ -62,6 +62,48 @@ def test_wait_for_a_failed_step_exits_1_with_the_reason_and_the_logs_last_lines(
     assert "line 20\n" not in done.stderr
 
 
+def test_wait_survives_requests_that_are_throttled_or_broken_off_and_says_so(
+    cloud: Cloud,
+    cluster: str,
+    cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # botocore's own retries would hide what is tested
+    cloud.stub.moments = [RUNNING, Moment("TERMINATING", "COMPLETED")]
+    cloud.stub.failures = [(400, "ThrottlingException"), (0, ""), (500, "InternalServerError")]
+    done = cli("emr", "wait", cluster, "--every", "0.05")
+    assert done.returncode == 0, done.stderr
+    assert cloud.stub.failures == []
+    assert caplog.text.count("asking again in") == 3
+    assert f"cluster {cluster}: AWS refuses (ThrottlingException: not now)" in caplog.text
+
+
+def test_wait_does_not_repeat_a_question_that_is_refused_for_good(
+    cloud: Cloud, cluster: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cloud.stub.failures = [(400, "AccessDeniedException")]
+    with pytest.raises(EmrError, match="AccessDeniedException"):
+        wait_for_end(cluster, REGION, 0.01)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("command", ["status", "wait", "logs", "terminate", "list"])
+def test_a_profile_or_region_that_does_not_exist_is_one_line(
+    cloud: Cloud, cli: Cli, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    arguments = ("emr", command, *(() if command == "list" else ("j-ANY",)))
+    region = cli(*arguments, "--region", "us east")
+    assert region.stderr.startswith("error: AWS emr in us east: ")
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    profile = cli(*arguments)
+    assert "The config profile (nobody) could not be found; check the region and AWS_PROFILE" in profile.stderr
+    for done in (region, profile):
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.splitlines()[-1].startswith("error: ")
+        assert "Traceback" not in done.stderr
+
+
 def test_wait_ends_for_a_cluster_that_never_got_to_its_step(cloud: Cloud, cluster: str) -> None:
     cloud.stub.moments = [STARTING, Moment("TERMINATED_WITH_ERRORS", "CANCELLED")]
     seen: list[str] = []

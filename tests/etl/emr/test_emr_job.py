@@ -18,17 +18,20 @@ import numpy as np
 import pyspark
 import pytest
 from astropy.io import fits
-from sqlalchemy import create_engine, make_url, select, text
+from sqlalchemy import Engine, create_engine, make_url, select, text, update
 
-from db.models.catalog import Galaxy, SweepFile
+from db.models.catalog import Galaxy, SweepFile, SweepTask
 from db.models.provenance import Run
 from db.provenance import CHECKOUT, code_sha256
 from etl.emr.archive import code_archive
 from etl.emr.config import load_emr_config
 from etl.emr.errors import EmrError
+from etl.emr.sweeps import run as run_sweeps
 from etl.emr.upload import folder_of, upload
+from etl.sweeps.config import SweepLoadConfig
+from etl.sweeps.queue import MAX_ATTEMPTS
 from tests.etl.emr.conftest import PASSWORD, REGION, Cli, Cloud, let_in
-from tests.etl.emr.tls import TlsServer, tls_server
+from tests.etl.emr.tls import TlsServer
 
 BOOTSTRAP = CHECKOUT / "etl" / "emr" / "bootstrap.sh"
 REQUIREMENTS = CHECKOUT / "requirements-etl.lock"
@@ -58,12 +61,6 @@ def fetched(cloud: Cloud, uri: str, folder: Path) -> Path:
     path = folder / uri.rpartition("/")[2]
     cloud.client("s3").download_file(bucket, key, str(path))
     return path
-
-
-@pytest.fixture
-def tls(tmp_path: Path) -> Any:
-    with tls_server(tmp_path / "tls", PASSWORD) as server:
-        yield server
 
 
 def test_two_named_files_go_from_a_launch_to_rows_with_nothing_but_what_a_node_has(
@@ -242,6 +239,53 @@ def test_the_job_says_in_one_line_what_it_cannot_read_or_do(tmp_path: Path) -> N
         assert done.stderr.startswith("error: ")
         assert words in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_a_database_that_refuses_in_the_middle_of_the_job_is_one_line(
+    engine: Engine, sweep_files: Any, tmp_path: Path
+) -> None:
+    code = code_archive()
+    (tmp_path / "code.zip").write_bytes(code.data)
+    file = sweep_files.write(tmp_path / "sweep-000m005-005p000.fits", sweep_files.make(5))
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE catalog.sweep_task"))
+    done = job("--archive", str(tmp_path / "code.zip"), "--sha256", code.sha256, "sweeps", str(file))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(
+        'error: the database refused: relation "catalog.sweep_task" does not exist'
+    )
+
+
+def test_a_step_with_a_file_that_failed_or_was_refused_exits_1_and_names_both(
+    engine: Engine,
+    sweep_files: Any,
+    shared_session: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    names = [f"sweep-{ra:03d}m005-{ra + 5:03d}p000.fits" for ra in (0, 5, 10)]
+    paths = [
+        sweep_files.write(tmp_path / name, sweep_files.make(50, seed=seed, ra=5 * seed - 2.5))
+        for seed, name in enumerate(names, start=1)
+    ]
+    paths[1].write_bytes(paths[1].read_bytes()[:5000])
+
+    def deadly(n_workers: int) -> Any:
+        """Give the session of all tests, after the first file has killed as many workers as it may."""
+        with engine.begin() as connection:
+            connection.execute(update(SweepTask).where(SweepTask.name == names[0]).values(n_attempts=MAX_ATTEMPTS))
+        return shared_session(n_workers)
+
+    assert run_sweeps(SweepLoadConfig(), [str(paths[0]), str(paths[2])], deadly) == 1
+    assert capsys.readouterr().out.startswith("1 loaded, 0 skipped, 0 refused, 1 failed of 2 sweep files\n")
+    assert f"failed: {names[0]}: its worker died {MAX_ATTEMPTS} times" in caplog.text
+    assert run_sweeps(SweepLoadConfig(), [str(tmp_path)], shared_session) == 1
+    assert capsys.readouterr().out.startswith("1 loaded, 1 skipped, 1 refused of 3 sweep files\n")
+    assert f"refused: {names[1]}: " in caplog.text
+    paths[1].unlink()
+    assert run_sweeps(SweepLoadConfig(), [str(tmp_path)], shared_session) == 0
 
 
 def test_the_bootstrap_refuses_other_requirements_than_were_launched(tmp_path: Path) -> None:

@@ -14,22 +14,23 @@ from typing import Any
 import boto3
 import pytest
 import yaml
-from sqlalchemy import Engine, select, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy import Engine, create_engine, select, text
+from sqlalchemy.engine import make_url
 
 from db.errors import ConfigError
-from db.models.provenance import Artifact, Run
+from db.models.provenance import Artifact, Config, Run
 from db.provenance import CHECKOUT, code_sha256
 from etl.emr.archive import Blob, code_archive
 from etl.emr.config import EmrConfig, load_emr_config
 from etl.emr.errors import EmrError
-from etl.emr.launch import prepare
+from etl.emr.launch import launch_cluster, prepare
 from etl.emr.preflight import problems
 from etl.emr.request import job_flow
 from etl.emr.upload import upload
+from tests.etl.emr.conftest import PASSWORD, REGION, Cli, Cloud, let_in
+from tests.etl.emr.tls import TlsServer
 
 RunCli = Callable[..., subprocess.CompletedProcess[str]]
-PASSWORD = "correct-horse-battery-61f0"
 FILES = ("s3://public/sweep-000m005-005p000.fits", "s3://public/sweep-005m005-010p000.fits")
 
 
@@ -151,6 +152,7 @@ def test_what_cannot_run_is_refused_before_anything_is_asked(
         ({"database_url": "postgresql://u@h/x?sslmode=require"}, "sslmode is require"),
         ({"database_url": f"postgresql://u:{PASSWORD}@h/x?sslmode=verify-full"}, "holds a password"),
         ({"database_url": f"postgresql://u@h/x?sslmode=verify-full&password={PASSWORD}"}, "holds a password"),
+        ({"database_url": f"postgresql://u@h/x?sslmode=verify-full&sslpassword={PASSWORD}"}, "holds a password"),
         ({"database_url": f"postgresql://u:{PASSWORD}@h:x/y"}, "is not a URL"),
         ({"root_certificate": None}, "nothing says which certificate"),
         ({"database_secret": None}, "nothing says where the cluster finds the database's password"),
@@ -163,6 +165,14 @@ def test_a_database_that_is_not_safe_to_reach_is_refused(more: dict[str, Any], m
     assert message in str(caught.value)
     assert PASSWORD not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_what_opens_a_clients_key_does_not_go_to_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"postgresql://u:own@h/x?sslmode=verify-full&sslkey=/k&sslpassword={PASSWORD}"
+    monkeypatch.setenv("STRONGLENS_DATABASE_URL", url)
+    with pytest.raises(EmrError, match="holds sslpassword") as caught:
+        prepare(emr_config(database_url=None), "test", "sweeps", FILES)
+    assert PASSWORD not in str(caught.value)
 
 
 def test_the_archive_is_the_same_bytes_each_time_and_holds_the_code_that_runs_record() -> None:
@@ -192,24 +202,28 @@ def test_the_nodes_packages_are_a_part_of_the_locked_ones_without_torch_spark_an
 
 def test_a_dry_run_prints_the_whole_request_and_touches_nothing(cloud: Any, run_cli: RunCli, tmp_path: Path) -> None:
     config = cloud.config(tmp_path)
-    nowhere = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ENDPOINT_URL_EMR": "http://127.0.0.1:9"}
+    nowhere = dict.fromkeys(("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_EMR"), "http://127.0.0.1:9")
+    nowhere["STRONGLENS_DATABASE_URL"] = ""
     arguments = ("emr", "launch", "--preset", "small", "--config", str(config), "--dry-run", "sweeps", *FILES)
     done = run_cli(*arguments, **nowhere)
     assert done.returncode == 0, done.stderr
     expected = job_flow(prepare(load_emr_config(config), "small", "sweeps", FILES))
     assert json.loads(done.stdout) == expected
     assert "Contents" not in cloud.client("s3").list_objects_v2(Bucket=cloud.bucket)
+    assert not (tmp_path / "home").exists()
     assert PASSWORD not in done.stdout + done.stderr
 
 
 def test_a_launch_uploads_checks_records_and_asks_and_shows_no_password(
-    cloud: Any, engine: Engine, database_url: URL, run_cli: RunCli, tmp_path: Path
+    cloud: Cloud, tls: TlsServer, run_cli: RunCli, tmp_path: Path
 ) -> None:
     # A launcher may well have the password in its own environment.
-    local = database_url.set(password=PASSWORD).render_as_string(hide_password=False)
+    local = make_url(f"{tls.url}&sslrootcert={tls.authority}").set(drivername="postgresql+psycopg", password=PASSWORD)
+    let_in(cloud.client("ec2"), cloud.database_group, cloud.own_group, tls.port)
+    config = cloud.config(tmp_path, database_url=tls.url)
     done = run_cli(
-        *("-vv", "emr", "launch", "--preset", "test", "--config", str(cloud.config(tmp_path)), "sweeps", *FILES),
-        STRONGLENS_DATABASE_URL=local,
+        *("-vv", "emr", "launch", "--preset", "test", "--config", str(config), "sweeps", *FILES),
+        STRONGLENS_DATABASE_URL=local.render_as_string(hide_password=False),
     )
     assert done.returncode == 0, done.stderr
     cluster_id = done.stdout.partition(":")[0]
@@ -222,6 +236,7 @@ def test_a_launch_uploads_checks_records_and_asks_and_shows_no_password(
     uploaded = store.get_object(Bucket=bucket, Key=key)["Body"].read()
     sha256 = hashlib.sha256(uploaded).hexdigest()
     assert sha256 == arguments[arguments.index("--sha256") + 1]
+    engine = create_engine(local)
     with engine.connect() as connection:
         code = connection.execute(select(Artifact.__table__)).one()
         ran = connection.execute(select(Run.__table__).where(Run.run_id == code.run_id)).one()
@@ -229,6 +244,7 @@ def test_a_launch_uploads_checks_records_and_asks_and_shows_no_password(
             str(connection.execute(text(f"SELECT t::text FROM provenance.{table} t")).all())
             for table in ("run", "config", "artifact")
         )
+    engine.dispose()
     assert (code.kind, code.uri, code.sha256) == ("emr_code", uri, sha256)
     assert (code.n_bytes, ran.command, ran.status) == (len(uploaded), "emr launch", "succeeded")
     objects = [store.get_object(Bucket=bucket, Key=item["Key"])["Body"].read().decode("latin-1")
@@ -236,6 +252,69 @@ def test_a_launch_uploads_checks_records_and_asks_and_shows_no_password(
     assert len(objects) == 4
     produced = [everything, done.stdout, done.stderr, json.dumps([cluster, arguments], default=str), *objects]
     assert not [place for place in produced if PASSWORD in place]
+
+
+def test_every_launch_of_the_same_code_names_the_archive_and_the_first_owns_the_artifact(
+    cloud: Cloud, engine: Engine, tmp_path: Path
+) -> None:
+    config = load_emr_config(cloud.config(tmp_path))
+    for preset in ("test", "small"):
+        launch_cluster(engine, prepare(config, preset, "sweeps", FILES))
+    with engine.connect() as connection:
+        code = connection.execute(select(Artifact.__table__)).one()
+        statement = select(Run.run_id, Config.body).join(Config, Config.config_sha256 == Run.config_sha256)
+        launches = connection.execute(statement.order_by(Run.run_id)).all()
+    assert code.run_id == launches[0].run_id
+    assert [body["archive"] for _, body in launches] == [{"uri": code.uri, "sha256": code.sha256}] * 2
+    assert [body["request"]["Name"] for _, body in launches] == ["stronglens-sweeps-test", "stronglens-sweeps-small"]
+
+
+@pytest.mark.parametrize(
+    ("here", "found"),
+    [
+        ("", "is not set"),
+        ("postgresql://loader@db.example.org:5433/stronglens", "names postgresql+psycopg://loader@db.example.org:5433"),
+        ("postgresql://loader@db.example.org/other", "names postgresql+psycopg://loader@db.example.org/other"),
+        (
+            f"postgresql:///stronglens?host=/run/pg&password={PASSWORD}",
+            "names postgresql+psycopg:///stronglens at /run",
+        ),
+    ],
+)
+def test_a_launch_that_would_be_recorded_elsewhere_than_the_cluster_writes_is_refused(
+    cloud: Cloud, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, here: str, found: str
+) -> None:
+    monkeypatch.setenv("STRONGLENS_DATABASE_URL", here)
+    done = cli("emr", "launch", "--preset", "test", "--config", str(cloud.config(tmp_path)), "sweeps", *FILES)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"preflight: STRONGLENS_DATABASE_URL of this machine {found}")
+    assert "the cluster writes to postgresql+psycopg://loader@db.example.org:5432/stronglens: set it to" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert PASSWORD not in done.stderr
+    assert not (tmp_path / "home").exists()  # no embedded server was started
+    assert cloud.client("emr").list_clusters()["Clusters"] == []
+
+
+def test_another_user_of_the_clusters_database_may_launch(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("STRONGLENS_DATABASE_URL", "postgresql://admin@/stronglens?host=DB.example.org&port=5432")
+    assert problems(prepare(load_emr_config(cloud.config(tmp_path)), "test", "sweeps", FILES)) == []
+
+
+def test_a_database_that_does_not_answer_stops_a_launch_before_anything_is_uploaded(
+    cloud: Cloud, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    url = "postgresql://loader@localhost:1/stronglens?sslmode=verify-full"
+    monkeypatch.setenv("STRONGLENS_DATABASE_URL", url)
+    monkeypatch.setenv("STRONGLENS_DATABASE_SECRET", "lens-db")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    let_in(cloud.client("ec2"), cloud.database_group, cloud.own_group, 1)
+    config = cloud.config(tmp_path, database_url=url)
+    done = cli("emr", "launch", "--preset", "test", "--config", str(config), "sweeps", *FILES)
+    assert done.returncode == 1
+    assert "error: cannot use postgresql+psycopg://loader:***@localhost:1/stronglens: " in done.stderr
+    assert "Contents" not in cloud.client("s3").list_objects_v2(Bucket=cloud.bucket)
 
 
 def test_a_store_that_gives_other_bytes_back_stops_the_launch(cloud: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +380,7 @@ def test_a_subnet_of_another_region_and_a_bucket_that_is_not_there_are_named(clo
         VpcId=other.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"], CidrBlock="10.9.1.0/24"
     )["Subnet"]["SubnetId"]
     config = cloud.config(tmp_path, bucket="s3://nobody-has-it", subnet_id=subnet, security_group_id=None,
-                          database_security_group_id=None)  # fmt: skip
+                          database_security_group_id="elsewhere")  # fmt: skip
     found = problems(prepare(load_emr_config(config), "test", "sweeps", FILES))
     assert len(found) == 2
     assert "bucket nobody-has-it: AWS refuses (NoSuchBucket" in found[0]
@@ -326,10 +405,41 @@ def test_an_address_range_that_holds_the_subnet_lets_the_cluster_in_and_another_
         assert len(problems(prepare(config, "test", "sweeps", FILES))) == n_problems, name
 
 
+def test_a_database_whose_group_is_not_named_is_refused_unless_it_is_said_to_be_elsewhere(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    silent = load_emr_config(cloud.config(tmp_path, database_security_group_id=None))
+    (line,) = problems(prepare(silent, "test", "sweeps", FILES))
+    assert line.startswith("database_security_group_id: is not set, so nothing tells whether the cluster reaches")
+    assert "set it to the database's security group, or to `elsewhere`" in line
+    said = load_emr_config(cloud.config(tmp_path, database_security_group_id="elsewhere"))
+    assert problems(prepare(said, "test", "sweeps", FILES)) == []
+
+
+def test_a_rule_with_a_prefix_list_is_no_refusal_but_a_warning_that_nobody_looked(
+    cloud: Cloud, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ec2 = cloud.client("ec2")
+    vpc = ec2.describe_subnets(SubnetIds=[cloud.subnet])["Subnets"][0]["VpcId"]
+    listed = ec2.create_managed_prefix_list(PrefixListName="ours", MaxEntries=1, AddressFamily="IPv4")
+    name = listed["PrefixList"]["PrefixListId"]
+    for port, n_problems in ((5432, 0), (5433, 1)):
+        group = ec2.create_security_group(GroupName=f"list-{port}", Description="x", VpcId=vpc)["GroupId"]
+        rule = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "PrefixListIds": [{"PrefixListId": name}]}
+        ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+        config = load_emr_config(cloud.config(tmp_path, database_security_group_id=group))
+        caplog.clear()
+        assert len(problems(prepare(config, "test", "sweeps", FILES))) == n_problems
+        warning = f"security group {group}: lets {name} reach port 5432, which this does not look into: make sure that "
+        assert (warning + "10.0.1.0/24 is in it" in caplog.text) == (n_problems == 0)
+
+
 def test_vcpus_that_are_in_use_count_against_the_quota(cloud: Any, tmp_path: Path) -> None:
     ec2 = cloud.client("ec2")
     image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
-    ec2.run_instances(ImageId=image, InstanceType="m5.xlarge", MinCount=2, MaxCount=2, SubnetId=cloud.subnet)
+    for machine, count in (("m5.xlarge", 1), ("im4gn.xlarge", 1), ("inf1.xlarge", 3), ("trn1.2xlarge", 2),
+                           ("mac1.metal", 1), ("dl1.24xlarge", 1), ("hpc6a.48xlarge", 1)):  # fmt: skip
+        ec2.run_instances(ImageId=image, InstanceType=machine, MinCount=count, MaxCount=count, SubnetId=cloud.subnet)
     prepared = prepare(load_emr_config(cloud.config(tmp_path)), "test", "sweeps", FILES)
     cloud.stub.quota = 20.0
     assert problems(prepared) == []
