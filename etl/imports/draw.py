@@ -26,7 +26,7 @@ from db.models.provenance import Config
 from db.models.sampling import Draw, DrawMember, SplitScheme
 from db.provenance import recorded_run
 from etl.draw.rules import DrawConfig
-from etl.draw.stage import refuse_stale_match
+from etl.draw.stage import refuse_loaded_meanwhile, refuse_stale_match
 from etl.imports.batches import Progress, check_rows, note_repeats, numbered_batches
 from etl.imports.columns import DERIVED, KEYS, MEASURED
 from etl.imports.derived import Rules, texts
@@ -98,6 +98,7 @@ def import_draw(
             return DrawImport(config.name, is_new=False)
     with (
         only_one(engine, "draws"),
+        only_one(engine, "the match"),
         recorded_run(engine, command="draw import", config=what) as run,
         engine.begin() as connection,
     ):
@@ -116,6 +117,7 @@ def import_draw(
                 "--accept-differences takes it with our values, without negatives near known lenses"
             )
         connection.execute(update(Draw).where(Draw.draw_id == draw_id).values(differences=found.counts()))
+        refuse_loaded_meanwhile(connection, Survey.DR10, DATA_RELEASE)
         return DrawImport(
             name=config.name,
             is_new=True,

@@ -51,10 +51,15 @@ def test_a_dumped_database_upgrades_with_all_its_rows(dump: Path, new_database: 
 
 
 def test_a_way_down_and_up_again_keeps_every_row(populated: Populated) -> None:
-    """Of the tables that the lowest revision has; those that came later go on the way down."""
+    """Of the tables that the lowest revision has; what came later and cannot be derived goes on the way down."""
+    later_columns = {"etag", "modified_at"}
     later = {"catalog.sweep_task", "catalog.matched_lens", "catalog.matched_file", "sampling.mining"}
     with populated.engine.connect() as connection:
-        of = {table: names for table, names in columns(connection).items() if table not in later}
+        of = {
+            table: [name for name in names if table != "catalog.sweep_file" or name not in later_columns]
+            for table, names in columns(connection).items()
+            if table not in later
+        }
         before = checksums(connection, of)
     assert min(n for table, (n, _) in before.items() if table not in {"sampling.guard_drop", "sampling.close_pair"}) > 0
     migrate.downgrade(populated.engine, "0006")
