@@ -139,24 +139,27 @@ def open_engine(*, check_schema: bool = True) -> Engine:
     return engine
 
 
-def connectable(url: URL, *, is_remote_worker: bool = False) -> Engine:
+def connectable(url: URL, *, is_load_worker: bool = False) -> Engine:
     """Make an engine for ``url`` with our connection settings; connects and verifies nothing.
 
-    A side that vanishes without a word is given up after two minutes. With `is_remote_worker` the server, too, is told
-    to look whether the client lives: a node of a cluster that is gone would else hold its locks for hours.
+    A side that vanishes without a word is given up after two minutes. For the worker of a load the server, too, is told
+    to look whether the client lives: a node of a cluster that is gone would else hold its locks for hours. And such a
+    worker does not wait until its commits are on disk: a crash takes a file's rows, its ledger row and the end of its
+    task together or not at all, so a file that is lost is loaded again, and the load's last commit waits for all.
     """
     # libpq takes the fallback unless the URL or the environment names the application otherwise.
     options: dict[str, Any] = {"fallback_application_name": "stronglens", "connect_timeout": 10}
     options |= {f"keepalives_{name}": value for name, value in _KEEPALIVES.items()}
     engine = create_engine(url, pool_pre_ping=True, connect_args=options)
-    if is_remote_worker:
-        event.listen(engine, "connect", _let_server_watch)
+    if is_load_worker:
+        event.listen(engine, "connect", _prepare_load_worker)
     return engine
 
 
-def _let_server_watch(connection: Any, _record: object) -> None:
-    for name, value in _KEEPALIVES.items():
-        connection.execute("SELECT set_config(%s, %s, false)", [f"tcp_keepalives_{name}", str(value)])
+def _prepare_load_worker(connection: Any, _record: object) -> None:
+    settings_ = {f"tcp_keepalives_{name}": str(value) for name, value in _KEEPALIVES.items()}
+    for name, value in (settings_ | {"synchronous_commit": "off"}).items():
+        connection.execute("SELECT set_config(%s, %s, false)", [name, value])
     connection.commit()
 
 

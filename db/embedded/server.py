@@ -40,7 +40,6 @@ _PARAMETERS = {
     # Nobody copies this server's log: what is new as a whole, such as an index, need not pass through it.
     "wal_level": "minimal",
     "max_wal_senders": "0",
-    "wal_compression": "on",
     "random_page_cost": "1.1",
     "jit": "off",
     "timezone": "UTC",

@@ -46,7 +46,7 @@ from etl.sweeps.rows import SweepRows
 from etl.sweeps.select import PoolSelection, RowCounts
 from etl.sweeps.source import HashedReader, opened, sha256_of
 
-_LOOK_AGAIN_S = 0.2
+_LOOK_AGAIN_S = 0.1
 _log = logging.getLogger(__name__)
 
 
@@ -86,7 +86,7 @@ def work_off(job: LoadJob) -> None:
 @cache
 def _engine(database_url: str) -> Engine:
     """One engine for all files of a worker: connecting and compiling statements anew would outweigh a small file."""
-    return connectable(with_password(make_url(database_url)), is_remote_worker=True)
+    return connectable(with_password(make_url(database_url)), is_load_worker=True)
 
 
 @dataclass

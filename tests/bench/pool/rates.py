@@ -82,9 +82,12 @@ def measure_rates(server: EmbeddedServer, engine: Engine, folder: Path, sizes: S
         ours, others = _against_processes(engine, session, both, scan, out, "4 % kept")
         measures += [ours, *others, ratio("Spark / two processes, 4 % kept", ours, others[0], 0.85)]
         measures += _against_inflation(engine, session, both, packed, out)
-        csv = _repeat("astropy + CSV COPY", "rows/s", out, lambda: _csv(engine, both, kept))
+        csv = _repeat("astropy + CSV COPY", "rows/s", out, lambda: _csv(engine, both, kept, peers.astropy_csv_copy))
+        arrow_csv = _repeat(
+            "the same with Arrow's CSV writer", "rows/s", out, lambda: _csv(engine, both, kept, peers.arrow_csv_copy)
+        )
     _empty(engine)
-    measures += [csv, ratio("Spark / astropy + CSV COPY", spark_kept, csv, 3)]
+    measures += [csv, arrow_csv, ratio("Spark / astropy + CSV COPY", spark_kept, csv, 3)]
     measures += _against_jdbc(server, engine, kept, spark_kept, sizes, out)
     _empty(engine)
     return measures
@@ -216,12 +219,12 @@ def _bare(engine: Engine, both: peers.TwoProcesses, given: Input) -> float:
     return given.n_read / seconds
 
 
-def _csv(engine: Engine, both: peers.TwoProcesses, given: Input) -> float:
+def _csv(engine: Engine, both: peers.TwoProcesses, given: Input, loader: Callable[..., None]) -> float:
     _empty(engine)
     begin_bulk(engine)
     url = engine.url.render_as_string(hide_password=False)
     first, second = peers.split(given.paths)
-    seconds = both.seconds(peers.astropy_to_csv_copy, (url, first), (url, second))
+    seconds = both.seconds(loader, (url, first), (url, second))
     _check(engine, given.n_kept)
     return given.n_read / seconds
 
