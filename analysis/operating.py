@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.scores import ScoredObjects
-from db.models.sampling import CONFUSER_CATEGORIES, NOBS_Z_BINS, STRATUM_TYPES
+from db.models.sampling import CONFUSERS_OF_THE_POOL, NOBS_Z_BINS, STRATUM_TYPES
 
 NO_STRATUM = "none"
 
@@ -89,7 +89,7 @@ def _count_negatives(here: ScoredObjects, detected: NDArray[np.bool_], split: st
         ("N1", None, here.pool == "N1"),
         ("N2", None, here.pool == "N2"),
     ]
-    parts += [("N2", kind, (here.pool == "N2") & (here.category == kind)) for kind in CONFUSER_CATEGORIES]
+    parts += [("N2", kind, (here.pool == "N2") & (here.category == kind)) for kind in CONFUSERS_OF_THE_POOL]
     return [
         Count(split, sample, None, None, kind, int((mask & detected).sum()), int(mask.sum()))
         for sample, kind, mask in parts

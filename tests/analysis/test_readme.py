@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 from typer.main import get_command
 
 from db.settings import CHECKOUT
@@ -17,7 +16,6 @@ from tests.conftest import Populated
 README = (CHECKOUT / "README.md").read_text()
 BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", README, re.DOTALL)
 STAGES = next(body for _, body in BLOCKS if "stronglens db upgrade" in body)
-MINING = next(body for _, body in BLOCKS if "draw mine" in body)
 QUERIES = next(body for _, body in BLOCKS if "db psql" in body)
 PYTHON = next(body for kind, body in BLOCKS if kind == "python")
 
@@ -44,21 +42,6 @@ def test_every_stage_of_the_readme_runs_and_changes_nothing_that_is_there(popula
     for said in ("already loaded: 32,838 rows", "already rendered", "0 loaded", "already drawn", "split_leakage: 0",
                  "made now: 0 ok", "GO", "already trained", "0 scored"):  # fmt: skip
         assert said in done.stdout + done.stderr, said
-
-
-def test_the_mining_of_the_readme_makes_a_new_draw(
-    populated: Populated, pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = tmp_path / "store"
-    subprocess.run(["cp", "-al", str(populated.store), str(store)], check=True)
-    monkeypatch.setenv("STRONGLENS_STORE", str(store))
-    script = prepared(MINING, pipeline).replace("--model demo", "--model tiny")
-    done = sh(f'export PATH="{Path(sys.executable).parent}:$PATH"\n' + script)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "20 of them mined with model tiny (20 wanted)" in done.stdout
-    with populated.engine.connect() as connection:
-        draws = connection.execute(text("SELECT is_frozen, n_mined FROM results.draws ORDER BY draw_id")).all()
-    assert [tuple(row) for row in draws] == [(True, 0), (False, 20)]
 
 
 def test_the_queries_of_the_readme_answer(populated: Populated, pipeline: Path) -> None:
@@ -94,6 +77,6 @@ def test_every_command_of_the_readme_is_known() -> None:
 
     stronglens._assemble()
     root = get_command(stronglens.app)
-    words = set(re.findall(r"^stronglens ([a-z]+)", STAGES + MINING + QUERIES, re.MULTILINE))
+    words = set(re.findall(r"^stronglens ([a-z]+)", STAGES + QUERIES, re.MULTILINE))
     assert words <= set(root.commands)  # type: ignore[attr-defined]
     assert len(words) > 8

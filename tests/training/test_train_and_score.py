@@ -142,7 +142,12 @@ def test_a_model_scores_the_cutouts_of_another_draw(engine: Engine, world: Any, 
                 "FROM sampling.split_assignment"
             ),
             (
-                "UPDATE sampling.draw_member SET draw_id = (SELECT draw_id FROM sampling.draw WHERE name = 'other') "
+                "INSERT INTO sampling.stratum (draw_id, nobs_z_bin, type, n_positives, n_drawn_n1, n_drawn_n2) "
+                "SELECT draw_id, '3-5', 'SER', 0, 0, 0 FROM sampling.draw WHERE name = 'other'"
+            ),
+            (
+                "UPDATE sampling.draw_member SET (draw_id, stratum_id) = (SELECT draw_id, stratum_id "
+                "FROM sampling.stratum JOIN sampling.draw USING (draw_id) WHERE name = 'other') "
                 "WHERE member_id IN (SELECT member_id FROM sampling.draw_member WHERE label = 0 ORDER BY ls_id LIMIT 7)"
             ),
         ):
