@@ -12,6 +12,7 @@ from sqlalchemy import Connection, insert, text
 
 from db.copy import copy_arrow, psycopg_connection
 from db.models.catalog import Lens, SweepFile
+from db.models.sampling import Draw, DrawMember, Stratum
 from db.provenance import canonical_config
 
 ARCSEC = 1 / 3600
@@ -111,6 +112,30 @@ def insert_galaxies(connection: Connection, ra: ArrayLike, dec: ArrayLike, **col
     table = pa.table({name: _column(value, n) for name, value in values.items()})
     copy_arrow(psycopg_connection(connection), "catalog.galaxy", table)
     return np.asarray(values["ls_id"])
+
+
+def insert_draw(connection: Connection) -> tuple[int, int]:
+    """An empty draw `d` of the survey with one stratum; returns the keys of both."""
+    run_id = insert_run(connection)
+    digest = connection.scalar(text("SELECT config_sha256 FROM provenance.run WHERE run_id = :r"), {"r": run_id})
+    draw = {"name": "d", "survey": "dr10", "data_release": 10, "seed": 1, "config_sha256": digest}
+    draw_id = connection.scalar(
+        insert(Draw).values(**draw, run_id=run_id, n_lenses_known=0, n_galaxies=1).returning(Draw.draw_id)
+    )
+    numbers = ("n_positives", "n_eligible_n1", "n_eligible_n2", "n_target_n1", "n_target_n2", "n_drawn_n2")
+    stratum_id = connection.scalar(
+        insert(Stratum)
+        .values(draw_id=draw_id, nobs_z_bin="3-5", type="DEV", **dict.fromkeys(numbers, 1), n_drawn_n1=1)
+        .returning(Stratum.stratum_id)
+    )
+    return int(draw_id), int(stratum_id)
+
+
+def insert_negative(connection: Connection, draw_id: int, stratum_id: int, ls_id: int) -> None:
+    """A galaxy as a negative of a draw."""
+    member = {"draw_id": draw_id, "label": 0, "pool": "N1", "ls_id": ls_id, "stratum_id": stratum_id}
+    place = {"ra": 1.0, "dec": 1.0, "healpix_128": 1}
+    connection.execute(insert(DrawMember).values(**member, **place, inclusion_probability=0.5, weight=1))
 
 
 def _column(value: Any, n: int) -> Any:

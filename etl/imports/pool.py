@@ -16,16 +16,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
-from sqlalchemy import ARRAY, Connection, Engine, Integer, Text, func, insert, literal, select
-from sqlalchemy.dialects.postgresql import insert as insert_or
+from sqlalchemy import Connection, Engine, insert, select
 
 from db.bulk import analyze, require_indexes
 from db.config import StageConfig
 from db.copy import copy_arrow, psycopg_connection
 from db.models import Survey
-from db.models.catalog import Brick, SweepFile
+from db.models.catalog import SweepFile
 from db.provenance import recorded_run
 from etl.draw.rules import ConfuserRules
+from etl.errors import SweepFileError
 from etl.imports.batches import CheckedBatch, Progress, check_rows, note_repeats, numbered_batches
 from etl.imports.columns import ALWAYS_MEASURED, DERIVED, KEYS, MEASURED
 from etl.imports.derived import Rules, cells_of, texts
@@ -35,7 +35,7 @@ from etl.imports.known import compare_known, known_galaxies
 from etl.imports.manifest import Manifest, open_manifest
 from etl.splits import SplitConfig
 from etl.survey import DATA_RELEASE, DR10_RELEASES
-from etl.sweeps.ledger import lock_file
+from etl.sweeps.ledger import lock_file, name_bricks
 
 REQUIRED = ("ra", "dec", "type", *ALWAYS_MEASURED)
 _log = logging.getLogger(__name__)
@@ -117,20 +117,12 @@ def import_pool(
 
 
 def _name_bricks(connection: Connection, manifest: Manifest, bricks: dict[int, str]) -> None:
-    """Add the names of bricks that are not known yet, all in one statement: a file may hold the whole sky."""
-    numbers = literal(list(bricks), ARRAY(Integer))
-    names = literal(list(bricks.values()), ARRAY(Text))
-    rows = select(literal(Survey.DR10.value), literal(DATA_RELEASE), func.unnest(numbers), func.unnest(names))
-    columns = ["survey", "data_release", "brickid", "brickname"]
-    connection.execute(insert_or(Brick).from_select(columns, rows).on_conflict_do_nothing())
-    of_survey = (Brick.survey == Survey.DR10) & (Brick.data_release == DATA_RELEASE)
-    known = dict(connection.execute(select(Brick.brickid, Brick.brickname).where(of_survey)).all())
-    strange = [number for number, name in bricks.items() if known.get(number) != name]
-    if strange:
+    try:
+        name_bricks(connection, Survey.DR10, bricks)
+    except SweepFileError as exc:
         raise ManifestError(
-            f"{manifest.path}: brick {strange[0]} of the survey's grid is {bricks[strange[0]]}, in the catalog it is "
-            f"{known.get(strange[0], 'another')}: a sweep file with wrong bricks was loaded"
-        )
+            f"{manifest.path}: {exc}: a sweep file with bricks off the survey's grid was loaded"
+        ) from exc
 
 
 def _is_imported(connection: Connection, manifest: Manifest) -> bool:

@@ -191,7 +191,7 @@ def record_refusal(connection: Connection, source: SweepSource, survey: str | No
 
 
 def name_bricks(connection: Connection, survey: str, bricks: dict[int, str]) -> None:
-    """Add the names of bricks that are not known yet.
+    """Add the names of bricks that are not known yet, in one statement: an import may hold the whole sky.
 
     Raises
     ------
@@ -201,16 +201,14 @@ def name_bricks(connection: Connection, survey: str, bricks: dict[int, str]) -> 
     if not bricks:
         return
     ids, names = zip(*sorted(bricks.items()), strict=True)
+    numbers = literal(list(ids), ARRAY(Integer))
     given = select(
-        literal(survey),
-        literal(DATA_RELEASE),
-        func.unnest(literal(list(ids), ARRAY(Integer))),
-        func.unnest(literal(list(names), ARRAY(Text))),
+        literal(survey), literal(DATA_RELEASE), func.unnest(numbers), func.unnest(literal(list(names), ARRAY(Text)))
     )
     columns = ["survey", "data_release", "brickid", "brickname"]
     connection.execute(insert_or(Brick).from_select(columns, given).on_conflict_do_nothing())
     statement = select(Brick.brickid, Brick.brickname).where(
-        Brick.survey == survey, Brick.data_release == DATA_RELEASE, Brick.brickid.in_(bricks)
+        Brick.survey == survey, Brick.data_release == DATA_RELEASE, Brick.brickid == func.any(numbers)
     )
     known = {row.brickid: row.brickname for row in connection.execute(statement)}
     for brickid, name in sorted(bricks.items()):

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select, text, u
 from sqlalchemy.exc import IntegrityError
 
 from db.models.catalog import Galaxy
-from db.models.sampling import Draw, DrawMember, Stratum
-from tests.builders import insert_galaxies, insert_lenses, insert_run
+from db.models.sampling import Draw, DrawMember
+from tests.builders import insert_draw, insert_galaxies, insert_lenses, insert_negative
 
 Add = Callable[[Connection, int], None]
 Change = Callable[[Connection], None]
@@ -29,25 +29,8 @@ def pool(engine: Engine) -> list[int]:
 def add(engine: Engine) -> Add:
     """Put a galaxy into a draw as a negative."""
     with engine.begin() as connection:
-        run_id = insert_run(connection)
-        digest = connection.scalar(text("SELECT config_sha256 FROM provenance.run WHERE run_id = :r"), {"r": run_id})
-        draw = {"name": "d", "survey": "dr10", "data_release": 10, "seed": 1, "config_sha256": digest}
-        draw_id = connection.scalar(
-            insert(Draw).values(**draw, run_id=run_id, n_lenses_known=0, n_galaxies=3).returning(Draw.draw_id)
-        )
-        numbers = ("n_positives", "n_eligible_n1", "n_eligible_n2", "n_target_n1", "n_target_n2", "n_drawn_n2")
-        stratum_id = connection.scalar(
-            insert(Stratum)
-            .values(draw_id=draw_id, nobs_z_bin="3-5", type="DEV", **dict.fromkeys(numbers, 1), n_drawn_n1=1)
-            .returning(Stratum.stratum_id)
-        )
-
-    def run(connection: Connection, ls_id: int) -> None:
-        member = {"draw_id": draw_id, "label": 0, "pool": "N1", "ls_id": ls_id, "stratum_id": stratum_id}
-        place = {"ra": 1.0, "dec": 1.0, "healpix_128": 1}
-        connection.execute(insert(DrawMember).values(**member, **place, inclusion_probability=0.5, weight=1))
-
-    return run
+        draw_id, stratum_id = insert_draw(connection)
+    return lambda connection, ls_id: insert_negative(connection, draw_id, stratum_id, ls_id)
 
 
 def test_a_member_that_is_not_in_the_pool_is_refused(engine: Engine, pool: list[int], add: Add) -> None:

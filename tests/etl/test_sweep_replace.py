@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine, insert, select, text
+from sqlalchemy import Engine, insert, select
 
 from db.models.catalog import Galaxy, LensMatch, LensNeighbour, SweepFile
-from db.models.sampling import Draw, DrawMember, SplitScheme, Stratum
+from db.models.sampling import Draw, SplitScheme
 from db.models.training import Model
 from etl.errors import SweepFileError
 from etl.match import MatchConfig, match_lenses
@@ -20,7 +20,7 @@ from etl.sweeps.load import LoadOptions, load_sweeps
 from etl.sweeps.outcome import FileOutcome
 from etl.sweeps.replace import unload_file
 from etl.sweeps.source import find_sources
-from tests.builders import insert_lenses, insert_run
+from tests.builders import insert_draw, insert_lenses, insert_negative
 
 Load = Callable[[Path], FileOutcome]
 NAME = "sweep-000m005-005p000.fits"
@@ -62,24 +62,12 @@ def rewritten(sweep_files: Any, path: Path, sweep: Any) -> Path:
     return sweep_files.write(path, sweep)
 
 
-def insert_draw(engine: Engine, ls_id: int, *, model: str | None) -> None:
+def draw_one(engine: Engine, ls_id: int, *, model: str | None) -> None:
     """A draw of one negative, and a model trained on it if it has a name."""
     with engine.begin() as connection:
-        run_id = insert_run(connection)
-        digest = connection.scalar(text("SELECT config_sha256 FROM provenance.run WHERE run_id = :r"), {"r": run_id})
-        draw = {"name": "d", "survey": "dr10", "data_release": 10, "seed": 1, "config_sha256": digest}
-        draw_id = connection.scalar(
-            insert(Draw).values(**draw, run_id=run_id, n_lenses_known=0, n_galaxies=1).returning(Draw.draw_id)
-        )
-        numbers = ("n_positives", "n_eligible_n1", "n_eligible_n2", "n_target_n1", "n_target_n2", "n_drawn_n2")
-        stratum_id = connection.scalar(
-            insert(Stratum)
-            .values(draw_id=draw_id, nobs_z_bin="3-5", type="DEV", **dict.fromkeys(numbers, 1), n_drawn_n1=1)
-            .returning(Stratum.stratum_id)
-        )
-        member = {"draw_id": draw_id, "label": 0, "pool": "N1", "ls_id": ls_id, "stratum_id": stratum_id}
-        place = {"ra": 1.0, "dec": 1.0, "healpix_128": 1}
-        connection.execute(insert(DrawMember).values(**member, **place, inclusion_probability=0.5, weight=1))
+        draw_id, stratum_id = insert_draw(connection)
+        insert_negative(connection, draw_id, stratum_id, ls_id)
+        run_id, digest = connection.execute(select(Draw.run_id, Draw.config_sha256)).one()
         if model is not None:
             rule = {"nside": 128, "seed": 42, "train_below": 0.7, "val_below": 0.85, "guard_arcsec": 30}
             scheme_id = connection.scalar(
@@ -147,7 +135,7 @@ def test_a_galaxy_of_a_draw_does_not_vanish(
 ) -> None:
     path = sweep_files.write(tmp_path / NAME, sweep)
     load(path)
-    insert_draw(engine, int(keys(sweep)[0]), model=model)
+    draw_one(engine, int(keys(sweep)[0]), model=model)
     before = pool(engine)
     outcome = load(rewritten(sweep_files, path, sweep[1:]))
     assert outcome.status == "refused"

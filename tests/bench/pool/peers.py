@@ -88,22 +88,15 @@ def inflate(paths: list[Path]) -> None:
 
 def astropy_csv_copy(url: str, paths: list[Path]) -> None:
     """Load as one would with astropy and COPY's CSV form: memory-mapped columns, astropy's writer, large writes."""
-    names = ", ".join(GALAXY_SCHEMA.names)
-    for path in paths:
-        with fits.open(path, memmap=True) as hdus, _engine(url).begin() as connection:
-            table = hdus[1].data
-            cursor = psycopg_connection(connection).cursor()
-            with cursor.copy(f"COPY catalog.galaxy ({names}) FROM STDIN (FORMAT csv)") as copy:
-                for start in range(0, len(table), _CSV_ROWS):
-                    rows = _pool_rows(table[start : start + _CSV_ROWS])
-                    columns = {name: rows[name].to_numpy() for name in rows.column_names}
-                    buffer = io.StringIO()
-                    ascii_tables.write(Table(columns, copy=False), buffer, format="no_header", delimiter=",")
-                    copy.write(buffer.getvalue())
+    _csv_copy(url, paths, _astropy_csv)
 
 
 def arrow_csv_copy(url: str, paths: list[Path]) -> None:
     """Do the same with Arrow's CSV writer, which is no part of astropy."""
+    _csv_copy(url, paths, _arrow_csv)
+
+
+def _csv_copy(url: str, paths: list[Path], as_csv: Callable[[pa.Table], str | memoryview]) -> None:
     names = ", ".join(GALAXY_SCHEMA.names)
     for path in paths:
         with fits.open(path, memmap=True) as hdus, _engine(url).begin() as connection:
@@ -111,10 +104,21 @@ def arrow_csv_copy(url: str, paths: list[Path]) -> None:
             cursor = psycopg_connection(connection).cursor()
             with cursor.copy(f"COPY catalog.galaxy ({names}) FROM STDIN (FORMAT csv)") as copy:
                 for start in range(0, len(table), _CSV_ROWS):
-                    buffer = io.BytesIO()
-                    options = csv.WriteOptions(include_header=False, quoting_style="none", batch_size=_CSV_ROWS)
-                    csv.write_csv(_pool_rows(table[start : start + _CSV_ROWS]), buffer, options)
-                    copy.write(buffer.getbuffer())
+                    copy.write(as_csv(_pool_rows(table[start : start + _CSV_ROWS])))
+
+
+def _astropy_csv(rows: pa.Table) -> str:
+    columns = {name: rows[name].to_numpy() for name in rows.column_names}
+    buffer = io.StringIO()
+    ascii_tables.write(Table(columns, copy=False), buffer, format="no_header", delimiter=",")
+    return buffer.getvalue()
+
+
+def _arrow_csv(rows: pa.Table) -> memoryview:
+    buffer = io.BytesIO()
+    options = csv.WriteOptions(include_header=False, quoting_style="none", batch_size=_CSV_ROWS)
+    csv.write_csv(rows, buffer, options)
+    return buffer.getbuffer()
 
 
 def _pool_rows(table: fits.FITS_rec) -> pa.Table:
