@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dashboard screenshot test bench-pool check dump format clean
+.PHONY: help setup demo dashboard screenshot test bench-pool bench-cutouts bench-gates check dump format clean
 SHELL := /bin/bash
 PYTHON_FILES := stronglens.py db etl training analysis dashboard migrations tests
 
@@ -29,6 +29,12 @@ test: ## Run the tests
 ROWS ?= 10000000
 bench-pool: setup ## Measure loading and searching the pool (ROWS=10000000); table and JSON in build/bench
 	@.venv/bin/python -m tests.bench.pool --rows $(ROWS)
+
+bench-cutouts: setup ## Measure cutting, validating and packed loading of cutouts; table and JSON in build/bench
+	@.venv/bin/python -m tests.bench.cutouts
+
+bench-gates: setup ## Measure how well the shortcut audit finds planted shortcuts; table for docs/validation.md
+	@.venv/bin/python -m tests.bench.gates
 
 check: setup ## Format, lint, types, and drift between models and migrations
 	@.venv/bin/ruff format --check $(PYTHON_FILES)

@@ -23,12 +23,13 @@ from db.provenance import code_sha256, git_commit
 from db.settings import CHECKOUT
 from etl.errors import EtlError
 from etl.sweeps.spark import find_java
-from tests.bench.pool import report
+from tests.bench import report
+from tests.bench.limits import Measure
+from tests.bench.machine import machine
 from tests.bench.pool.bench_server import DiskWatch, NotEnoughError, bench_server, pool_engine
 from tests.bench.pool.full_scale import measure_scale
 from tests.bench.pool.jdbc import find_driver
-from tests.bench.pool.limits import Measure
-from tests.bench.pool.machine import machine, server_settings, table_sizes, versions
+from tests.bench.pool.machine import server_settings, table_sizes, versions
 from tests.bench.pool.order import measure_order
 from tests.bench.pool.rates import Sizes, measure_rates, warm_session
 from tests.bench.pool.searches import measure_searches
@@ -82,6 +83,7 @@ def _run(rows: int, wanted: list[str], target: Path, out: Console, *, keep: bool
     ):
         with pool_engine(server) as engine:
             body = report.load(target) | {
+                "title": f"The pool at {rows:,} rows",
                 "rows": rows,
                 "commit": git_commit(),
                 "code_sha256": code_sha256(),

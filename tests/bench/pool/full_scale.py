@@ -17,9 +17,9 @@ from db.bulk import analyze, build_indexes
 from db.models.catalog import Lens
 from db.settings import CHECKOUT
 from etl.catalogs.load import load_lenscat, load_table
+from tests.bench.limits import Measure
 from tests.bench.pool.bench_server import DiskWatch
 from tests.bench.pool.checksum import KeySum, key_sum, key_sums_of_pool
-from tests.bench.pool.limits import Measure
 from tests.bench.pool.machine import table_sizes
 from tests.bench.pool.rates import load_with_spark
 from tests.bench.pool.sky import N_SURVEY_ROWS, Box, boxes

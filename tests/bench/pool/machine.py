@@ -1,15 +1,10 @@
-"""On what it was measured: the machine, the versions, the server's settings, the sizes of tables."""
+"""On what it was measured: the versions, the server's settings, the sizes of tables."""
 
 from __future__ import annotations
 
-import os
 import platform
-import re
-import shutil
 import subprocess
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Engine, text
 
@@ -21,22 +16,6 @@ _SETTINGS = (
     "max_parallel_workers_per_gather", "max_parallel_maintenance_workers", "autovacuum",
 )  # fmt: skip
 _PACKAGES = ("numpy", "pyarrow", "pyspark", "pgpq", "psycopg", "isal", "astropy", "sqlalchemy")
-
-
-def machine(folder: Path) -> dict[str, Any]:
-    """Processor, cores, memory, and the disk that holds `folder`."""
-    cpu = re.search(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    memory = re.search(r"^MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE)
-    disk = shutil.disk_usage(folder)
-    return {
-        "cpu": cpu[1] if cpu else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(int(memory[1]) / 2**20, 1) if memory else None,
-        "disk_gib": round(disk.total / 2**30),
-        "disk_free_gib": round(disk.free / 2**30),
-        "system": platform.platform(),
-        "load_average_before": list(os.getloadavg()),
-    }
 
 
 def versions(engine: Engine) -> dict[str, str]:

@@ -20,7 +20,7 @@ from db.embedded import EmbeddedServer
 from db.models.catalog import Galaxy
 from etl.sweeps.columns import GALAXY_SCHEMA
 from etl.sweeps.reader import CHUNK_ROWS
-from tests.bench.pool.limits import Measure, median
+from tests.bench.limits import Measure, median
 from tests.bench.pool.rates import REPEATS
 from tests.bench.pool.searches import RADIUS_ARCSEC, cone_seconds, positions
 from tests.bench.pool.sky import boxes

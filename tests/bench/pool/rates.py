@@ -28,10 +28,10 @@ from etl.sweeps.reader import read_sweep
 from etl.sweeps.select import PoolSelection
 from etl.sweeps.source import find_sources
 from etl.sweeps.spark import local_session
+from tests.bench.limits import Measure, median, ratio
 from tests.bench.pool import peers
 from tests.bench.pool.bench_server import over_tcp
 from tests.bench.pool.jdbc import JdbcWriter, jdbc_writer
-from tests.bench.pool.limits import Measure, median, ratio
 from tests.bench.pool.sky import N_SURVEY_BOXES, N_SURVEY_ROWS, boxes
 from tests.bench.pool.sweep_file import SweepWriter
 

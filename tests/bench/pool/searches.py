@@ -15,7 +15,7 @@ from db.sky import Position, cone
 from etl.draw.rules import DrawConfig
 from etl.draw.stage import draw_negatives
 from etl.match import MatchConfig, match_lenses
-from tests.bench.pool.limits import Measure, median
+from tests.bench.limits import Measure, median
 from tests.bench.pool.plans import plans_of
 from tests.bench.pool.rates import REPEATS
 from tests.bench.pool.sky import N_SURVEY_ROWS, Box, boxes

@@ -1,4 +1,8 @@
-"""The table of a run, on the screen and as Markdown, and the JSON that keeps everything."""
+"""The table of a run of any benchmark, on the screen and as Markdown, and the JSON that keeps everything.
+
+The JSON holds `title`, `started_at`, `commit`, `machine`, `versions` and `parts`; each part its measures, when it
+was run and how long it took.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench.pool.limits import Measure
+from tests.bench.limits import Measure
 
 Sections = dict[str, list[Measure]]
 
@@ -46,7 +50,7 @@ def show(body: dict[str, Any], out: Console) -> None:
         out.print(f"\n[bold]plan: {name}[/bold]")
         for plan in plans:
             out.print(plan, markup=False, highlight=False, soft_wrap=True)
-    table = Table("what", "value", "unit", "limit", "", title=f"{body['rows']:,} rows")
+    table = Table("what", "value", "unit", "limit", "", title=body["title"])
     table.columns[1].justify = "right"
     for name, measures in sections(body).items():
         table.add_section()
@@ -66,13 +70,13 @@ def number(value: float) -> str:
 
 
 def _markdown(body: dict[str, Any]) -> Iterator[str]:
-    machine, versions = body["machine"], body["versions"]
-    yield f"# The pool at {body['rows']:,} rows"
+    machine = body["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in body["versions"].items())
+    yield f"# {body['title']}"
     yield ""
     yield (
         f"{body['started_at']}, commit {body['commit']}. {machine['cpu']}, {machine['cores']} cores, "
-        f"{machine['memory_gib']} GiB memory. PostgreSQL {versions['postgresql']}, q3c {versions['q3c']}, "
-        f"Spark {versions['pyspark']}, Python {versions['python']}."
+        f"{machine['memory_gib']} GiB memory. {versions}."
     )
     for name, measures in sections(body).items():
         part = body["parts"][name]

@@ -1,0 +1,18 @@
+"""Quarantined cutouts, border statistics, verdicts that bind training.
+
+From: revision 0015
+To: revision 0016
+"""
+
+revision = "0016"
+down_revision = "0015"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass
+
+
+def downgrade() -> None:
+    pass

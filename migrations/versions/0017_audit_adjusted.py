@@ -1,0 +1,18 @@
+"""The shortcut audit keeps what it judged by.
+
+From: revision 0016
+To: revision 0017
+"""
+
+revision = "0017"
+down_revision = "0016"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass
+
+
+def downgrade() -> None:
+    pass
