@@ -24,7 +24,7 @@ dump: setup ## Write the dump of a small populated database at this revision (at
 
 test: ## Run the tests
 	@./setup.sh --tests
-	@.venv/bin/pytest
+	@.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 ROWS ?= 10000000
 bench-pool: setup ## Measure loading and searching the pool (ROWS=10000000); table and JSON in build/bench

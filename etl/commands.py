@@ -14,9 +14,9 @@ from etl.draw import commands as draw
 from etl.emr import commands as emr
 from etl.imports import commands as imports
 from etl.mock import commands as mock
+from etl.storage import commands as storage
 from etl.sweeps import commands as sweeps
 
-store = typer.Typer(help="The object store that holds cutouts and checkpoints.", no_args_is_help=True)
 splits = typer.Typer(help="The sky's split into train, val and test.", no_args_is_help=True)
 
 
@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(splits, name="splits")
     cutouts.register(app)
     emr.register(app)
-    app.add_typer(store, name="store")
+    storage.register(app)
 
 
 def match() -> None:
@@ -81,17 +81,3 @@ def assign(
     for kind, counts in (("cells", result.cells), ("members", result.members)):
         typer.echo(f"{kind}: " + ", ".join(f"{split} {counts.get(split, 0):,}" for split in ("train", "val", "test")))
     typer.echo(f"{result.n_guard_drops:,} negatives left out by the guard; split_leakage: {result.n_leaks}")
-
-
-@store.callback()
-def _store() -> None:
-    """Keep files under one root, STRONGLENS_STORE."""
-
-
-@store.command("create")
-def create() -> None:
-    """Make the folder or bucket of STRONGLENS_STORE unless it is there."""
-    from db.settings import settings
-    from etl.storage import open_store
-
-    typer.echo(open_store(settings().store, settings().s3_endpoint_url).create())

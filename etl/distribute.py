@@ -7,10 +7,14 @@ writes does not depend on who was faster.
 from __future__ import annotations
 
 import multiprocessing
+import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
+from multiprocessing.connection import wait
+from threading import Thread
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from etl.errors import EtlError
@@ -47,16 +51,28 @@ def in_processes(n_workers: int) -> Distribute:
             return
         # Not fork: the parent holds database connections and a thread that draws the progress bar.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(n_workers, len(pieces)), mp_context=context) as pool:
-            futures = [pool.submit(work, piece) for piece in pieces]
+        with ProcessPoolExecutor(min(n_workers, len(pieces)), context, _end_with_parent) as pool:
+            futures = deque(pool.submit(work, piece) for piece in pieces)
             try:
-                yield (future.result() for future in futures)
+                yield (futures.popleft().result() for _ in pieces)  # a result that was used is not kept
             except BrokenProcessPool as exc:
                 raise EtlError("a worker process died (out of memory?): run again with fewer --workers") from exc
             finally:
                 pool.shutdown(cancel_futures=True)
 
     return distribute
+
+
+def _end_with_parent() -> None:
+    """End this worker when its parent is killed: it would finish its piece, and wait for another for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        Thread(target=_wait_and_exit, args=(parent.sentinel,), daemon=True).start()
+
+
+def _wait_and_exit(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
 
 
 def in_spark(session: SparkSession) -> Distribute:

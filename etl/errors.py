@@ -6,7 +6,7 @@ The tree::
     ├── CatalogFileError   a published table is missing, unreadable or lacks columns
     ├── SweepFileError     a sweep file is refused; the message names file and reason
     ├── LoadError          a load of sweep files stopped before its end
-    ├── StorageError       an object store or folder refuses or lacks an object
+    ├── StorageError       an object store or folder refuses or lacks an object (more in etl/storage/errors.py)
     ├── CoaddError         a brick's images are missing or inconsistent
     ├── CutoutError        a cutout file does not have the declared layout
     ├── SamplingError      a draw or split request that cannot be met as asked

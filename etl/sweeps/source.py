@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from etl.errors import StorageError
-from etl.sweeps.object_stream import ObjectStream, bucket_and_key, store_client, store_errors
+from etl.storage.object_stream import ObjectStream, bucket_and_key, store_client, store_errors
 
 SUFFIXES = (".fits", ".fits.gz")
 _IN_FOLDER = ("sweep-*.fits", "sweep-*.fits.gz", "tractor-*.fits", "tractor-*.fits.gz")

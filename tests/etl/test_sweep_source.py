@@ -31,7 +31,7 @@ from db.bulk import begin_bulk
 from db.models.catalog import SweepFile
 from db.settings import CHECKOUT
 from etl.errors import StorageError, SweepFileError
-from etl.sweeps import object_stream
+from etl.storage import object_stream
 from etl.sweeps.queue import fill_queue
 from etl.sweeps.reader import read_sweep
 from etl.sweeps.source import HashedReader, SweepSource, find_sources, opened, sha256_of

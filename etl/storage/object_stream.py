@@ -80,10 +80,10 @@ class ObjectStream(io.RawIOBase):
     etag
         The version to read; None takes the one that is there when reading starts.
     n_bytes
-        Its size: a body that ends earlier counts as broken.
+        Its size: a body that ends earlier counts as broken. None takes the size that the store states.
     """
 
-    def __init__(self, client: Any, uri: str, n_bytes: int, etag: str | None) -> None:
+    def __init__(self, client: Any, uri: str, n_bytes: int | None, etag: str | None) -> None:
         self._client = client
         self._uri = uri
         self._n_bytes = n_bytes
@@ -116,11 +116,12 @@ class ObjectStream(io.RawIOBase):
             try:
                 if self._body is None:
                     self._body = self._open()
-                part: bytes = self._body.read(min(len(buffer), self._n_bytes - self._n_done, _PIECE))
+                n_left = (self._n_bytes or 0) - self._n_done
+                part: bytes = self._body.read(min(len(buffer), n_left, _PIECE))
             except (BotoConnectionError, HTTPClientError, IncompleteReadError, EOFError) as exc:
                 reason = exc
             else:
-                if part:
+                if part or not n_left:
                     buffer[: len(part)] = part
                     self._n_done += len(part)
                     return len(part)
@@ -155,11 +156,11 @@ class ObjectStream(io.RawIOBase):
             raise StorageError(f"{self._uri}: the object store cannot read from byte {self._n_done} on (HTTP Range)")
         if not {"ETag", "ContentLength"} <= set(answer):
             raise EOFError("the answer ends within its headers")
-        found = answer["ETag"].strip('"')
+        found, n_bytes = answer["ETag"].strip('"'), answer["ContentLength"] + self._n_done
         # Not every store heeds the condition.
-        if found != (self._etag or found) or answer["ContentLength"] != self._n_bytes - self._n_done:
+        if found != (self._etag or found) or n_bytes != (n_bytes if self._n_bytes is None else self._n_bytes):
             raise self._changed()
-        self._etag = found
+        self._etag, self._n_bytes = found, n_bytes
         return answer["Body"]
 
     def _changed(self) -> StorageError:
