@@ -65,10 +65,11 @@ AUDIT = (
     Column("Kind", lambda row: row["kind"]),
     Column("AUC raw", lambda row: numerals.fraction(row["auc_raw"]), is_number=True),
     Column(
-        "AUC matched [95 %]",
-        lambda row: numerals.fraction(row["auc_matched"], row["auc_lo"], row["auc_hi"]),
+        "AUC judged [95 %]",
+        lambda row: numerals.fraction(row[f"auc_{row['judged_by']}"], row["auc_lo"], row["auc_hi"]),
         is_number=True,
-        help="After matching on r magnitude, type, PSF and depth; interval by bootstrap over sky cells",
+        help="After matching on r magnitude, type, PSF and depth (noise: also after regression on them; raw where too "
+        "few could be matched); interval by bootstrap over sky cells",
     ),
     Column(
         "Verdict",

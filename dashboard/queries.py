@@ -135,9 +135,10 @@ def shortcut_audit(engine: Engine) -> Rows:
     view = _view(
         "shortcut_audit",
         *("draw_name", "feature", "kind", "is_expected_physics", "is_fault", "auc_raw", "auc_matched"),
-        *("auc_lo", "auc_hi", "verdict", "n_positives", "n_negatives", "n_matched_positives", "version"),
+        *("auc_adjusted", "judged_by", "auc_lo", "auc_hi", "verdict"),
+        *("n_positives", "n_negatives", "n_matched_positives", "version"),
     )
-    order = (view.c.draw_name, view.c.auc_matched.desc().nulls_last(), view.c.feature)
+    order = (view.c.draw_name, view.c.auc_lo.desc().nulls_last(), view.c.feature)
     return _rows(engine, select(view).order_by(*order))
 
 

@@ -1,6 +1,6 @@
 -- Grain: one feature, or one classifier, of the audit of one draw's cutouts.
 -- Inputs: imaging.shortcut_feature; sampling.draw.
--- Units: AUC folded as max(AUC, 1 - AUC); interval by bootstrap over sky cells, 95 %.
+-- Units: AUC folded as max(AUC, 1 - AUC); interval by bootstrap over sky cells, 95 %, of the AUC that judged_by names.
 -- Excludes: nothing. is_fault: red where lensing itself is no excuse.
 CREATE OR REPLACE VIEW results.shortcut_audit AS
 SELECT
@@ -20,6 +20,8 @@ SELECT
     f.auc_hi,
     'bootstrap by sky cell'::text AS interval_method,
     f.verdict,
-    (f.verdict = 'red' AND NOT f.is_expected_physics) AS is_fault
+    (f.verdict = 'red' AND NOT f.is_expected_physics) AS is_fault,
+    f.auc_adjusted,
+    f.judged_by
 FROM imaging.shortcut_feature AS f
 JOIN sampling.draw AS d ON d.draw_id = f.draw_id;

@@ -59,12 +59,18 @@ def cell_weights(cells: Ints, n_replicates: int, seed: int) -> Floats:
 
 
 def folded_auc(values: Floats, is_positive: Bools, cells: Ints, *, n_replicates: int, seed: int) -> FoldedAuc | None:
-    """Fold the AUC of the objects with a finite value and bootstrap it by sky cell; None where a class is empty."""
+    """Fold the AUC of the objects with a finite value and bootstrap it by sky cell; None where a class is empty.
+
+    Without replicates the interval is the value itself.
+    """
     use = np.isfinite(values)
     values, is_positive, cells = values[use], is_positive[use], cells[use]
     if not is_positive.any() or is_positive.all():
         return None
     point = float(auc(values, is_positive, np.ones((1, len(values))))[0])
+    if n_replicates == 0:
+        folded = max(point, 1 - point)
+        return FoldedAuc(folded, folded, folded)
     weights = cell_weights(cells, n_replicates, seed)
     step = max(1, _CHUNK_ELEMENTS // len(values))
     parts = [auc(values, is_positive, weights[start : start + step]) for start in range(0, n_replicates, step)]

@@ -8,6 +8,15 @@ import numpy.typing as npt
 N_FOLDS = 5
 
 
+def sky_folds(cells: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64] | None:
+    """Deal whole sky cells to `N_FOLDS` folds; the fold (n,) of each object, None with fewer cells than folds."""
+    unique, number = np.unique(cells, return_inverse=True)
+    if len(unique) < N_FOLDS:
+        return None
+    fold_of_cell = np.random.default_rng(seed).permutation(len(unique)) % N_FOLDS
+    return np.asarray(fold_of_cell[number])
+
+
 def out_of_fold_scores(
     features: npt.NDArray[np.float64], is_positive: npt.NDArray[np.bool_], cells: npt.NDArray[np.int64], seed: int
 ) -> npt.NDArray[np.float64] | None:
@@ -29,11 +38,9 @@ def out_of_fold_scores(
     from sklearn.ensemble import HistGradientBoostingClassifier
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    unique, number = np.unique(cells, return_inverse=True)
-    if len(unique) < N_FOLDS:
+    fold = sky_folds(cells, seed)
+    if fold is None:
         return None
-    fold_of_cell = np.random.default_rng(seed).permutation(len(unique)) % N_FOLDS
-    fold = fold_of_cell[number]
     scores = np.full(len(features), np.nan)
     # One thread: on small tables and busy machines the others only wait for each other, 15 times as long.
     with threadpool_limits(1, user_api="openmp"):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from etl.validation.adjust import adjusted
 from etl.validation.matching import Pairs
 from etl.validation.report import FeatureAudit, GateVerdict
 
@@ -14,6 +16,8 @@ MIN_POSITIVES_SOUND = 1.0
 MIN_NEGATIVES_SOUND = 0.98
 MAX_CORE_RATIO = 1.1
 CORE_FEATURE = "audit_core_4px_r"
+
+Floats = npt.NDArray[np.float64]
 
 
 def judge(
@@ -26,7 +30,7 @@ def judge(
     members
         All members of the draw: label, status (missing: not cut), is_sound.
     sound
-        The members with a sound cutout, with `CORE_FEATURE`; `pairs` are positions in it.
+        The members with a sound cutout, with `CORE_FEATURE` and the columns of `adjusted`; `pairs` are positions in it.
     """
     return (
         _positives(members),
@@ -55,16 +59,37 @@ def _negatives(members: pd.DataFrame) -> GateVerdict:
 
 
 def _core_ratio(sound: pd.DataFrame, pairs: Pairs) -> GateVerdict:
-    core = sound[CORE_FEATURE].to_numpy(float)
-    is_positive = (sound["label"] == 1).to_numpy(bool)
-    is_matched = len(pairs.positive) > 0
-    sides = (core[pairs.positive], core[pairs.negative]) if is_matched else (core[is_positive], core[~is_positive])
-    medians = [float(np.nanmedian(side)) if np.isfinite(side).any() else np.nan for side in sides]
-    usable = all(np.isfinite(median) and median > 0 for median in medians)
-    ratio = max(medians) / min(medians) if usable else float("inf")
-    which = f"{len(pairs.positive)} matched pairs" if is_matched else "all objects, since none could be matched"
-    detail = f"ratio, larger over smaller, of the classes' median of {CORE_FEATURE}; {which}"
+    """Compare the classes' cores pair by pair, each first freed of what size, profile and conditions explain.
+
+    Magnitude alone leaves cores of one brightness a spread of a factor of three; the median over pairs of what
+    `adjusted` leaves is known to half a per cent with 250 of them.
+    """
+    ratios, which = _core_ratios(sound, pairs)
+    known = ratios[np.isfinite(ratios) & (ratios > 0)]
+    median = float(np.median(known)) if len(known) else float("inf")
+    ratio = max(median, 1 / median)
+    detail = f"{CORE_FEATURE} of positives over negatives, {which} ({median:.3f}), folded to at least 1"
     return GateVerdict("core_ratio", ratio, MAX_CORE_RATIO, ratio <= MAX_CORE_RATIO, detail)
+
+
+def _core_ratios(sound: pd.DataFrame, pairs: Pairs) -> tuple[Floats, str]:
+    core = sound[CORE_FEATURE].to_numpy(float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if not len(pairs.positive):
+            is_positive = (sound["label"] == 1).to_numpy(bool)
+            ratio = _median(core[is_positive]) / _median(core[~is_positive])
+            return np.array([ratio]), "ratio of the medians of all objects, since none was matched"
+        left = adjusted(sound, CORE_FEATURE)
+        ratios = np.exp(left[pairs.positive] - left[pairs.negative])
+        n_adjusted = int(np.isfinite(ratios).sum())
+        if 2 * n_adjusted >= len(ratios):
+            return ratios, f"median of {n_adjusted} matched pairs, adjusted for brightness, shape and conditions"
+        return core[pairs.positive] / core[pairs.negative], f"median of {len(ratios)} matched pairs, not adjusted"
+
+
+def _median(values: Floats) -> np.float64:
+    known = values[np.isfinite(values)]
+    return np.float64(np.median(known) if len(known) else np.nan)
 
 
 def _no_fault(features: Sequence[FeatureAudit]) -> GateVerdict:

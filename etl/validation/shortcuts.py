@@ -1,7 +1,8 @@
 """The shortcut audit: each feature alone, and classifiers that see only metadata or only the border.
 
 The verdict comes from the lower bound of the AUC after matching (`matching`), or of the raw AUC where too few positives
-could be matched. Limits are those of the design: below 0.60 green, up to 0.70 yellow, above red.
+could be matched; that of the image's noise from what matched objects have left after `adjust`. Limits are those of the
+design: below 0.60 green, up to 0.70 yellow, above red. `docs/adr/0013-what-the-audit-judges-by.md` says why.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from etl.validation.adjust import adjusted
 from etl.validation.auc import FoldedAuc, folded_auc
 from etl.validation.classifier import out_of_fold_scores
 from etl.validation.matching import Pairs
@@ -25,8 +27,14 @@ EXPECTED_PHYSICS = frozenset(
 )
 """What arcs themselves change; red is then no fault."""
 
+JUDGED_ADJUSTED = frozenset({"audit_mad_r"})
+"""What arcs leave alone and conditions explain: the noise of the image."""
+
 METADATA_CLASSIFIER = "metadata_only"
 BORDER_CLASSIFIER = "border_only"
+
+Rows = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -44,18 +52,12 @@ def audit_shortcuts(objects: pd.DataFrame, pairs: Pairs, settings: AuditSettings
     Parameters
     ----------
     objects
-        One row per sound cutout: label, healpix_128, `AUDIT_FEATURES`, `CONDITIONS`, and columns ``border_*``.
+        One row per sound cutout: label, healpix_128, type, `AUDIT_FEATURES`, `CONDITIONS`, `adjust.COVARIATES`, and
+        columns ``border_*``.
     pairs
         Matched rows of `objects`.
     """
-    border = [name for name in objects.columns if name.startswith("border_")]
-    has_conditions = objects[list(CONDITIONS)].notna().all(axis=1).to_numpy()
-    audits = [_feature(objects, pairs, settings, name) for name in AUDIT_FEATURES]
-    audits.append(_classifier(objects, pairs, settings, (METADATA_CLASSIFIER, CONDITIONS, has_conditions)))
-    audits.append(
-        _classifier(objects, pairs, settings, (BORDER_CLASSIFIER, tuple(border), np.ones(len(objects), bool)))
-    )
-    return tuple(audit for audit in audits if audit is not None)
+    return _Audit(objects, pairs, settings).run()
 
 
 def verdict_of(lower_bound: float) -> str:
@@ -65,82 +67,91 @@ def verdict_of(lower_bound: float) -> str:
     return "yellow" if lower_bound <= YELLOW_UP_TO else "red"
 
 
-def _feature(objects: pd.DataFrame, pairs: Pairs, settings: AuditSettings, name: str) -> FeatureAudit | None:
-    values = objects[name].to_numpy(float)
-    kind = "border" if name.startswith("audit_border") else "image"
-    every = np.arange(len(objects))
-    raw = _judge(objects, every, values, settings)
-    matched = _judge(objects, pairs.rows, values[pairs.rows], settings) if _enough(pairs, settings) else None
-    return _audit(objects, pairs, (name, kind), np.isfinite(values), (raw, matched))
+@dataclass(frozen=True)
+class _Judged:
+    """The AUC of one feature by each measure; None where it has none."""
+
+    raw: FoldedAuc | None
+    matched: FoldedAuc | None
+    adjusted: FoldedAuc | None = None
 
 
-def _classifier(
-    objects: pd.DataFrame,
-    pairs: Pairs,
-    settings: AuditSettings,
-    what: tuple[str, tuple[str, ...], npt.NDArray[np.bool_]],
-) -> FeatureAudit | None:
-    """Train on all rows that have the columns, and again on the matched rows alone."""
-    name, columns, is_usable = what
-    kind = "metadata" if name == METADATA_CLASSIFIER else "border"
-    judged: list[FoldedAuc | None] = []
-    for rows in (np.flatnonzero(is_usable), pairs.rows):
-        is_matched_part = len(judged) == 1
-        if is_matched_part and not _enough(pairs, settings):
-            judged.append(None)
-            continue
-        features = objects[list(columns)].to_numpy(float)[rows]
-        scores = out_of_fold_scores(features, _is_positive(objects)[rows], _cells(objects)[rows], settings.seed)
-        judged.append(None if scores is None else _judge(objects, rows, scores, settings))
-    return _audit(objects, pairs, (name, kind), is_usable, (judged[0], judged[1]))
+class _Audit:
+    def __init__(self, objects: pd.DataFrame, pairs: Pairs, settings: AuditSettings) -> None:
+        self.objects, self.pairs, self.settings = objects, pairs, settings
+        self.is_positive: npt.NDArray[np.bool_] = np.asarray((objects["label"] == 1).to_numpy(bool))
+        self.cells: Rows = np.asarray(objects["healpix_128"].to_numpy(np.int64))
+        self.has_enough = len(pairs.positive) >= settings.min_matched_positives
 
+    def run(self) -> tuple[FeatureAudit, ...]:
+        border = tuple(name for name in self.objects.columns if name.startswith("border_"))
+        has_conditions = self.objects[list(CONDITIONS)].notna().all(axis=1).to_numpy()
+        audits = [self.feature(name) for name in AUDIT_FEATURES]
+        audits.append(self.classifier((METADATA_CLASSIFIER, "metadata"), CONDITIONS, has_conditions))
+        audits.append(self.classifier((BORDER_CLASSIFIER, "border"), border, np.ones(len(self.objects), bool)))
+        return tuple(audit for audit in audits if audit is not None)
 
-def _judge(
-    objects: pd.DataFrame, rows: npt.NDArray[np.int64], values: npt.NDArray[np.float64], settings: AuditSettings
-) -> FoldedAuc | None:
-    return folded_auc(
-        values,
-        _is_positive(objects)[rows],
-        _cells(objects)[rows],
-        n_replicates=settings.n_bootstrap,
-        seed=settings.seed,
-    )
+    def feature(self, name: str) -> FeatureAudit | None:
+        values = self.objects[name].to_numpy(float)
+        rows = self.pairs.rows
+        matched = self.judge(rows, values[rows]) if self.has_enough else None
+        raw = self.judge(np.arange(len(values)), values, is_final=matched is None)
+        kind = "border" if name.startswith("audit_border") else "image"
+        return self.audit((name, kind), np.isfinite(values), _Judged(raw, matched, self.adjusted(name)))
 
+    def classifier(
+        self, what: tuple[str, str], columns: tuple[str, ...], is_usable: npt.NDArray[np.bool_]
+    ) -> FeatureAudit | None:
+        """Train on all rows that have the columns, and again on the matched rows alone."""
+        rows, every = self.pairs.rows, np.flatnonzero(is_usable)
+        matched = self.judge(rows, self.scores(rows, columns)) if self.has_enough else None
+        raw = self.judge(every, self.scores(every, columns), is_final=matched is None)
+        return self.audit(what, is_usable, _Judged(raw, matched))
 
-def _audit(
-    objects: pd.DataFrame,
-    pairs: Pairs,
-    feature: tuple[str, str],
-    is_used: npt.NDArray[np.bool_],
-    judged: tuple[FoldedAuc | None, FoldedAuc | None],
-) -> FeatureAudit | None:
-    raw, matched = judged
-    if raw is None:
-        return None
-    name, kind = feature
-    is_positive = _is_positive(objects)
-    return FeatureAudit(
-        feature=name,
-        kind=kind,
-        is_expected_physics=name in EXPECTED_PHYSICS,
-        n_positives=int((is_used & is_positive).sum()),
-        n_negatives=int((is_used & ~is_positive).sum()),
-        n_matched_positives=len(pairs.positive),
-        auc_raw=raw.value,
-        auc_matched=None if matched is None else matched.value,
-        auc_lo=None if matched is None else matched.lo,
-        auc_hi=None if matched is None else matched.hi,
-        verdict=verdict_of((matched or raw).lo),
-    )
+    def adjusted(self, name: str) -> FoldedAuc | None:
+        if not self.has_enough:
+            return None
+        left = adjusted(self.objects, name)
+        n_positives = np.isfinite(left[self.pairs.positive]).sum()
+        rows = self.pairs.rows
+        return self.judge(rows, left[rows]) if n_positives >= self.settings.min_matched_positives else None
 
+    def scores(self, rows: Rows, columns: tuple[str, ...]) -> Floats:
+        features = self.objects[list(columns)].to_numpy(float)[rows]
+        found = out_of_fold_scores(features, self.is_positive[rows], self.cells[rows], self.settings.seed)
+        return np.full(len(rows), np.nan) if found is None else found
 
-def _enough(pairs: Pairs, settings: AuditSettings) -> bool:
-    return len(pairs.positive) >= settings.min_matched_positives
+    def judge(self, rows: Rows, values: Floats, *, is_final: bool = True) -> FoldedAuc | None:
+        """Only what may decide is bootstrapped: all of half a million objects would take minutes."""
+        return folded_auc(
+            values,
+            self.is_positive[rows],
+            self.cells[rows],
+            n_replicates=self.settings.n_bootstrap if is_final else 0,
+            seed=self.settings.seed,
+        )
 
-
-def _is_positive(objects: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    return np.asarray((objects["label"] == 1).to_numpy(bool))
-
-
-def _cells(objects: pd.DataFrame) -> npt.NDArray[np.int64]:
-    return np.asarray(objects["healpix_128"].to_numpy(np.int64))
+    def audit(self, feature: tuple[str, str], is_used: npt.NDArray[np.bool_], judged: _Judged) -> FeatureAudit | None:
+        if judged.raw is None:
+            return None
+        name, kind = feature
+        by, deciding = "raw", judged.raw
+        if judged.matched is not None:
+            by, deciding = "matched", judged.matched
+        if judged.adjusted is not None and name in JUDGED_ADJUSTED:
+            by, deciding = "adjusted", judged.adjusted
+        return FeatureAudit(
+            feature=name,
+            kind=kind,
+            is_expected_physics=name in EXPECTED_PHYSICS,
+            n_positives=int((is_used & self.is_positive).sum()),
+            n_negatives=int((is_used & ~self.is_positive).sum()),
+            n_matched_positives=len(self.pairs.positive),
+            auc_raw=judged.raw.value,
+            auc_matched=None if judged.matched is None else judged.matched.value,
+            auc_lo=deciding.lo,
+            auc_hi=deciding.hi,
+            verdict=verdict_of(deciding.lo),
+            auc_adjusted=None if judged.adjusted is None else judged.adjusted.value,
+            judged_by=by,
+        )

@@ -6,18 +6,25 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
+from sqlalchemy import Engine, column, select, update
+from sqlalchemy import table as table_clause
 
+from db import migrate
+from db.models.imaging import ShortcutFeature
+from etl.validation.adjust import COVARIATES, MAY_BE_NEGATIVE
 from etl.validation.auc import auc, cell_weights, folded_auc
 from etl.validation.gates import judge
 from etl.validation.matching import CALIPERS, Pairs, match_classes
 from etl.validation.objects import AUDIT_FEATURES, CONDITIONS
-from etl.validation.report import FeatureAudit, ValidationReport
+from etl.validation.report import FeatureAudit, GateVerdict, ValidationReport, write_report
 from etl.validation.shortcuts import AuditSettings, audit_shortcuts, verdict_of
+from tests.builders import insert_draw, insert_run
 
 SETTINGS = AuditSettings(n_bootstrap=200, seed=42, min_matched_positives=30)
 
 
 def objects(n_positives: int = 300, n_negatives: int = 1500, seed: int = 1) -> pd.DataFrame:
+    """A clean sky: noise that follows the depth, exposures too, cores that follow brightness and size."""
     rng = np.random.default_rng(seed)
     n = n_positives + n_negatives
     table = pd.DataFrame(
@@ -28,10 +35,19 @@ def objects(n_positives: int = 300, n_negatives: int = 1500, seed: int = 1) -> p
             "mag_r": rng.normal(19, 0.7, n),
         }
     )
-    for name in (*CONDITIONS, *AUDIT_FEATURES, "border_p50_r", "border_std_r"):
+    for name in (*CONDITIONS, *MAY_BE_NEGATIVE, "border_p50_r", "border_std_r"):
         table[name] = rng.normal(size=n)
+    for name in set(AUDIT_FEATURES) - MAY_BE_NEGATIVE:
+        table[name] = np.exp(rng.normal(0, 0.05, n))
     table["psf_fwhm_r_arcsec"] = rng.normal(1.2, 0.1, n)
-    table["depth_r"] = rng.normal(24.0, 0.2, n)
+    table["depth_r"] = rng.normal(24.0, 0.45, n)
+    for band in "grz":
+        table[f"nobs_{band}"] = np.rint(4.5 * 10 ** (0.48 * (table["depth_r"] - 24) + rng.normal(0, 0.13, n))).clip(1)
+    table["shape_r_arcsec"] = 10 ** rng.normal(0, 0.15, n)
+    table["sersic"] = np.where(table["type"] == "SER", rng.normal(4, 1, n), 4.0)
+    table["ellipticity"] = np.where(table["type"] == "REX", 0.0, rng.uniform(0, 0.5, n))
+    table["audit_mad_r"] *= 10 ** (-0.4 * (table["depth_r"] - 24))
+    table["audit_core_4px_r"] *= 10 ** (-0.4 * (table["mag_r"] - 19)) / table["shape_r_arcsec"]
     return table
 
 
@@ -88,7 +104,7 @@ def test_a_clean_sample_is_green_throughout() -> None:
 @pytest.mark.parametrize(
     ("column", "feature"),
     [
-        ("audit_mad_r", "audit_mad_r"),
+        ("audit_outer_r", "audit_outer_r"),
         ("audit_border_r", "audit_border_r"),
         ("ebv_mag", "metadata_only"),
         ("border_std_r", "border_only"),
@@ -99,14 +115,50 @@ def test_a_planted_shortcut_is_red_and_a_fault(column: str, feature: str) -> Non
     table[column] += 1.5 * table["label"]
     found = verdicts(table)
     assert found[feature].verdict == "red"
+    assert found[feature].judged_by == "matched"
     assert found[feature].is_fault
     assert found[feature].auc_matched == pytest.approx(found[feature].auc_raw, abs=0.06)
     assert {audit.verdict for name, audit in found.items() if name != feature} == {"green"}
 
 
+def test_positives_deeper_by_what_no_column_says_are_red_by_what_adjusting_leaves() -> None:
+    table = objects()
+    table["audit_mad_r"] *= np.where(table["label"] == 1, 10 ** (-0.4 * 0.15), 1)
+    found = verdicts(table)["audit_mad_r"]
+    assert (found.verdict, found.judged_by, found.is_fault) == ("red", "adjusted", True)
+    assert found.auc_adjusted is not None
+    assert found.auc_matched is not None
+    assert found.auc_lo is not None
+    assert found.auc_lo < found.auc_adjusted
+    assert found.auc_adjusted > 0.9
+    assert found.auc_matched < 0.7
+
+
+def test_positives_with_another_mix_of_exposures_are_red_in_metadata_alone() -> None:
+    table = objects()
+    for band in "grz":
+        table[f"nobs_{band}"] = np.rint(table[f"nobs_{band}"] * np.where(table["label"] == 1, 1.5, 1))
+    found = verdicts(table)
+    assert {name for name, audit in found.items() if audit.is_fault} == {"metadata_only"}
+
+
+@pytest.mark.parametrize(("brighter", "is_passed"), [(1.0, True), (1.06, True), (1.14, False), (0.87, False)])
+def test_the_core_gate_finds_ten_per_cent_in_cores_that_differ_by_factors(brighter: float, is_passed: bool) -> None:
+    table = objects()
+    table["audit_core_4px_r"] *= np.where(table["label"] == 1, brighter, 1)
+    pairs = match_classes(table)
+    members = table.assign(status="ok", uri="x", is_sound=True)
+    gate = next(gate for gate in judge(members, table, pairs, []) if gate.rule == "core_ratio")
+    assert gate.is_passed is is_passed
+    assert gate.value == pytest.approx(max(brighter, 1 / brighter), abs=0.015)
+    assert "adjusted" in gate.detail
+    cores = [np.median(table["audit_core_4px_r"].to_numpy()[side]) for side in (pairs.positive, pairs.negative)]
+    assert abs(cores[0] / cores[1] / brighter - 1) > 0.015
+
+
 def test_red_asymmetry_is_expected_physics_and_no_fault() -> None:
     table = objects()
-    table["audit_asymmetry_r"] += 2 * table["label"]
+    table["audit_asymmetry_r"] *= 1 + 0.2 * table["label"]
     found = verdicts(table)["audit_asymmetry_r"]
     assert (found.verdict, found.is_expected_physics, found.is_fault) == ("red", True, False)
 
@@ -149,11 +201,21 @@ def test_nothing_to_match_gives_no_pairs() -> None:
 
 def test_too_few_pairs_leave_the_matched_value_out_and_judge_the_raw_one() -> None:
     table = objects(20, 400)
-    table["audit_mad_r"] += 3 * table["label"]
+    table["audit_mad_r"] *= 1 + 3 * table["label"]
     found = verdicts(table)["audit_mad_r"]
-    assert found.auc_matched is None
-    assert found.auc_lo is None
+    assert (found.auc_matched, found.auc_adjusted, found.judged_by) == (None, None, "raw")
+    assert found.auc_lo is not None
+    assert found.auc_lo < found.auc_raw
     assert found.verdict == "red"
+
+
+def test_objects_without_a_shape_are_judged_by_the_matched_value() -> None:
+    table = objects().assign(shape_r_arcsec=np.nan)
+    table["audit_mad_r"] *= 1 + 3 * table["label"]
+    found = verdicts(table)["audit_mad_r"]
+    assert (found.auc_adjusted, found.judged_by, found.verdict) == (None, "matched", "red")
+    gates = judge(table.assign(status="ok", uri="x", is_sound=True), table, match_classes(table), [])
+    assert "not adjusted" in next(gate for gate in gates if gate.rule == "core_ratio").detail
 
 
 def test_the_audit_gives_the_same_answer_twice() -> None:
@@ -164,6 +226,9 @@ def test_the_audit_gives_the_same_answer_twice() -> None:
 @pytest.mark.parametrize(("bound", "word"), [(0.599, "green"), (0.60, "yellow"), (0.70, "yellow"), (0.7001, "red")])
 def test_verdicts_follow_the_limits(bound: float, word: str) -> None:
     assert verdict_of(bound) == word
+
+
+NO_COVARIATES: dict[str, object] = dict.fromkeys(COVARIATES, np.nan) | {"type": "SER", "healpix_128": 1}
 
 
 def gate_members(n_bad_negatives: int, n_bad_positives: int) -> pd.DataFrame:
@@ -187,9 +252,9 @@ def gate_members(n_bad_negatives: int, n_bad_positives: int) -> pd.DataFrame:
 )
 def test_gates_pass_up_to_their_limits(negatives: int, positives: int, core: float, failed: set[str]) -> None:
     members = gate_members(negatives, positives)
-    sound = members.assign(audit_core_4px_r=np.where(members["label"] == 1, core, 1.0))
+    sound = members.assign(audit_core_4px_r=np.where(members["label"] == 1, core, 1.0), **NO_COVARIATES)
     pairs = Pairs(np.arange(50), np.arange(50, 100))
-    clean = FeatureAudit("audit_mad_r", "image", False, 50, 100, 50, 0.5, 0.5, 0.4, 0.6, "green")
+    clean = FeatureAudit("audit_mad_r", "image", False, 50, 100, 50, 0.5, 0.5, 0.4, 0.6, "green", None, "matched")
     gates = judge(members, sound, pairs, [clean])
     assert {gate.rule for gate in gates if not gate.is_passed} == failed
     report = ValidationReport("d", "v1", 0, (clean,), gates, (), 50, is_small=False)
@@ -199,7 +264,32 @@ def test_gates_pass_up_to_their_limits(negatives: int, positives: int, core: flo
 
 def test_a_red_feature_fails_the_shortcut_gate() -> None:
     members = gate_members(0, 0)
-    sound = members.assign(audit_core_4px_r=1.0)
-    red = FeatureAudit("audit_mad_r", "image", False, 50, 100, 50, 0.9, 0.9, 0.8, 0.95, "red")
+    sound = members.assign(audit_core_4px_r=1.0, **NO_COVARIATES)
+    red = FeatureAudit("audit_mad_r", "image", False, 50, 100, 50, 0.9, 0.9, 0.8, 0.95, "red", None, "matched")
     gates = judge(members, sound, Pairs(np.arange(50), np.arange(50, 100)), [red])
     assert {gate.rule for gate in gates if not gate.is_passed} == {"no_shortcut"}
+
+
+def test_a_judged_audit_is_kept_and_one_of_an_earlier_revision_learns_what_it_was_judged_by(engine: Engine) -> None:
+    table = objects()
+    found = audit_shortcuts(table, match_classes(table), SETTINGS)
+    gate = GateVerdict("no_shortcut", 0, 0, is_passed=True, detail="none")
+    report = ValidationReport("d", "v1", 0, found, (gate,), (), 100, is_small=False)
+    with engine.begin() as connection:
+        draw_id, _ = insert_draw(connection)
+        write_report(connection, report, draw_id, insert_run(connection))
+        raw = {"auc_matched": None, "judged_by": "raw"}
+        connection.execute(update(ShortcutFeature).where(ShortcutFeature.feature == "audit_outer_r").values(raw))
+    assert judged_by(engine) == {"audit_mad_r": "adjusted", "audit_outer_r": "raw"}
+    migrate.downgrade(engine, "0016")
+    migrate.upgrade(engine)
+    assert judged_by(engine) == {"audit_mad_r": "matched", "audit_outer_r": "raw"}
+
+
+def judged_by(engine: Engine) -> dict[str, str]:
+    """What features other than by their matched value, as the public view tells it, and the noise."""
+    view = table_clause("shortcut_audit", column("feature"), column("judged_by"), schema="results")
+    with engine.connect() as connection:
+        rows = {row.feature: row.judged_by for row in connection.execute(select(view))}
+    assert len(rows) == len(AUDIT_FEATURES) + 2
+    return {name: by for name, by in rows.items() if by != "matched" or name == "audit_mad_r"}
