@@ -82,6 +82,7 @@ def run_demo(engine: Engine, config: DemoConfig, console: Console) -> None:
         ("splits", _splits),
         ("cutouts", _cutouts),
         ("validation", _validation),
+        ("pack", _pack),
         ("training", _training),
         ("control", _control),
         ("scores", _scores),
@@ -161,7 +162,8 @@ def _address() -> StoreAddress:
 
 
 def _cutouts(engine: Engine, config: DemoConfig, report: Callable[..., None]) -> str:
-    from etl.cutouts.make import CutoutConfig, make_cutouts
+    from etl.cutouts.config import CutoutConfig
+    from etl.cutouts.make import make_cutouts
     from etl.errors import CoaddError
 
     stage = CutoutConfig(draw=config.draw, coadds=str(_sky_folder(config)), version=config.cutout_version)
@@ -179,6 +181,22 @@ def _validation(engine: Engine, config: DemoConfig, report: Callable[..., None])
     done = validate_cutouts(engine, stage, _address(), report)
     failed = [gate.rule for gate in done.gates if not gate.is_passed]
     return f"{done.verdict}" + (f": {', '.join(failed)} (see results.shortcut_audit)" if failed else "")
+
+
+def _pack(engine: Engine, config: DemoConfig, report: Callable[..., None]) -> str:
+    from training.packs.write import PackConfig, write_pack
+
+    rules = _recipe(config).preprocessing
+    stage = PackConfig(
+        draw=config.draw,
+        scheme=config.scheme,
+        cutout_version=config.cutout_version,
+        crop_px=rules.crop_px,
+        dtype=rules.pixel_dtype,
+    )
+    done = write_pack(engine, stage, report)
+    size = f"{done.n_cutouts:,} cutouts in {done.n_shards} shards, {done.n_bytes / 1e6:,.0f} MB"
+    return f"{size}; {done.n_written} written now"
 
 
 def _recipe(config: DemoConfig) -> TrainConfig:
