@@ -23,6 +23,8 @@ VIEW_ORDER = (
     "false_positives",
     "false_negatives",
     "shortcut_audit",
+    "gates",
+    "quarantine",
     "split_leakage",
     "stage_counts",
 )

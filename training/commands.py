@@ -1,16 +1,30 @@
-"""`stronglens train` and `stronglens score` at the command line."""
+"""`stronglens train` and `score` at the command line; `store pack` and `manifest` are in the rooms of their stages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from training.progress import Progress
+from etl.storage.commands import app as store
+from training.bars import progress_bar
+from training.packs.commands import pack
+from training.snapshot.commands import app as manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from training.fit import EpochResult
+
+
+class SourceName(StrEnum):
+    """Where pixels are read from, spelled out here so that the command line needs no numerical code to start."""
+
+    AUTO = "auto"
+    NPZ = "npz"
+    PACK = "pack"
 
 
 class SplitName(StrEnum):
@@ -21,8 +35,13 @@ class SplitName(StrEnum):
     TEST = "test"
 
 
+Source = Annotated[SourceName, typer.Option(help="Read pixels from npz files, or a pack; auto: a pack that fits.")]
+
+
 def register(root: typer.Typer) -> None:
-    """Add `train` and `score` to the command line."""
+    """Add `store pack`, `manifest`, `train` and `score` to the command line."""
+    store.command()(pack)
+    root.add_typer(manifest, name="manifest")
     root.command()(train)
     root.command()(score)
 
@@ -35,25 +54,58 @@ def train(
     shuffle_labels: Annotated[
         bool, typer.Option("--shuffle-labels", help="Train the control: labels that say nothing.")
     ] = False,
+    accept_gate: Annotated[
+        str | None,
+        typer.Option(metavar="REASON", help="Train although the draw's validation is not GO; the reason is kept."),
+    ] = None,
+    source: Source = SourceName.AUTO,
+    snapshot: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Train on this snapshot, without a database; needs --out.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="With --snapshot: new folder of checkpoint and epochs.")
+    ] = None,
 ) -> None:
     """Train the model of a recipe on the manifest of its draw; a model that is there already is left alone."""
     from db.config import load_config
-    from db.engine import open_engine
     from training.config import TrainConfig
+
+    if (snapshot is None) != (out is None):
+        raise typer.BadParameter("--snapshot DIR and --out FOLDER go together")
+    recipe = load_config(
+        TrainConfig,
+        config,
+        name=name,
+        draw=draw,
+        scheme=scheme,
+        shuffle_labels=shuffle_labels or None,
+        accept_gate=accept_gate,
+    )
+    if snapshot is not None and out is not None:
+        from training.snapshot.train import train_on_snapshot
+
+        with progress_bar() as progress:
+            alone = train_on_snapshot(snapshot, recipe, out, progress)
+        typer.echo(f"model {alone.name} in {alone.out}: {alone.n_train} cutouts, validated on {alone.n_val}")
+        _print_epochs(alone.epochs, alone.best_epoch)
+        return
+
+    from db.engine import open_engine
     from training.train import train_model
 
-    recipe = load_config(
-        TrainConfig, config, name=name, draw=draw, scheme=scheme, shuffle_labels=shuffle_labels or None
-    )
-    with _progress_bar() as progress:
-        result = train_model(open_engine(), recipe, progress)
+    with progress_bar() as progress:
+        result = train_model(open_engine(), recipe, progress, source=source.value)
     if result.was_there:
         typer.echo(f"model {result.name} (number {result.model_id}): already trained, best epoch {result.best_epoch}")
         return
     typer.echo(f"model {result.name} (number {result.model_id}): {result.n_train} cutouts, validated on {result.n_val}")
+    _print_epochs(result.epochs, result.best_epoch)
+
+
+def _print_epochs(epochs: Sequence[EpochResult], best_epoch: int) -> None:
     typer.echo("epoch  train loss  val loss  val AUC  images/s")
-    for row in result.epochs:
-        mark = "  best" if row.epoch == result.best_epoch else ""
+    for row in epochs:
+        mark = "  best" if row.epoch == best_epoch else ""
         typer.echo(
             f"{row.epoch:5d}  {row.train_loss:10.4f}  {row.val_loss:8.4f}  {row.val_auc:7.4f}  "
             f"{row.n_images / row.seconds:8.0f}{mark}"
@@ -66,34 +118,16 @@ def score(
         str | None, typer.Option(help="Score another draw's cutouts, as `draw mine` looks through [the model's].")
     ] = None,
     split: Annotated[SplitName | None, typer.Option(help="Score only this split.")] = None,
+    source: Source = SourceName.AUTO,
 ) -> None:
     """Score every cutout of a draw that has no score of the model yet."""
     from db.engine import open_engine
     from db.models import Split
     from training.score import score_model
 
-    with _progress_bar() as progress:
+    with progress_bar() as progress:
         part = Split(split.value) if split is not None else None
-        result = score_model(open_engine(), model, draw=draw, split=part, progress=progress)
+        result = score_model(open_engine(), model, draw=draw, split=part, source=source.value, progress=progress)
     typer.echo(
         f"model {result.name} (number {result.model_id}): {result.n_scored} scored, {result.n_already} had scores"
     )
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Progress]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        tasks: dict[str, int] = {}
-
-        def show(task: str, done: int, total: int) -> None:
-            if task not in tasks:
-                tasks[task] = bars.add_task(task)
-            bars.update(bars.task_ids[list(tasks).index(task)], completed=done, total=total)
-
-        yield show

@@ -32,7 +32,8 @@ class TrainConfig(StageConfig):
 
     ``balance`` states how the rarer class is held up: ``none``; ``loss`` (positives weigh n_negative / n_positive of
     the manifest's weights); ``sampling`` (every batch is drawn half from each class, the loss is left alone).
-    ``epoch_images`` is the number of image-steps of an epoch; None shows every training cutout once.
+    ``epoch_images`` is the number of image-steps of an epoch; None shows every training cutout once. ``accept_gate`` is
+    why a draw without the verdict GO may be trained on; it is kept with the model, and makes no other model of it.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
@@ -54,4 +55,5 @@ class TrainConfig(StageConfig):
     patience: int = Field(default=10, ge=1)
     seed: int = Field(default=42, ge=0)
     shuffle_labels: bool = False
+    accept_gate: str | None = Field(default=None, pattern=r"\S")
     device: Literal["auto", "cpu", "cuda"] = "auto"

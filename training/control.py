@@ -7,14 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 
 from db.models import Split
-from db.models.provenance import Config
 from db.models.training import Model
-from training.config import TrainConfig
 from training.errors import TrainingError
 from training.manifest import Manifest, read_manifest
+from training.registry import recipe_of
 
 
 def deal_labels(manifest: Manifest, seed: int) -> Manifest:
@@ -58,10 +57,8 @@ def control_manifest(engine: Engine, model: Model) -> Manifest:
     """
     if not model.is_label_shuffled:
         raise TrainingError(f"model {model.name!r} is no control: it was trained on the true labels")
-    with engine.connect() as connection:
-        body = connection.scalar(select(Config.body).where(Config.config_sha256 == model.config_sha256))
     manifest = read_manifest(engine, model.draw_id, model.scheme_id, model.cutout_version)
-    return deal_labels(manifest, TrainConfig.model_validate(body).seed)
+    return deal_labels(manifest, recipe_of(engine, model).seed)
 
 
 def _hash_order(keys: npt.NDArray[np.str_], seed: int) -> npt.NDArray[np.uint64]:

@@ -3,9 +3,12 @@
 The tree::
 
     TrainingError           anything else: a name that is taken, a model that another process trains
+    ├── GateError           the cutouts were not validated, or the verdict is not GO
     ├── ManifestError       the manifest is empty or lacks a class, or a file of it is missing or altered
     ├── CheckpointError     a checkpoint or initial weights file is missing, corrupt or of another layout
     ├── PreprocessingError  the preprocessing or the cutouts' layout is not the model's
+    ├── PackError           a pack is missing, truncated or altered, or holds other pixels than those asked for
+    ├── SnapshotError       a snapshot is incomplete, altered, or cannot be written
     ├── ModelNotFoundError  no trained model of that name or number
     └── CollapsedError      the run collapsed: constant scores, no skill, or NaN
 """
@@ -15,6 +18,10 @@ from db.errors import StronglensError
 
 class TrainingError(StronglensError):
     """Base of the errors of `training`."""
+
+
+class GateError(TrainingError):
+    """The cutouts were never validated, changed since, or the verdict on them is NO-GO."""
 
 
 class ManifestError(TrainingError):
@@ -35,3 +42,11 @@ class ModelNotFoundError(TrainingError):
 
 class CollapsedError(TrainingError):
     """Training collapsed: constant scores, no skill on the validation split, or NaN."""
+
+
+class PackError(TrainingError):
+    """A pack is missing, truncated or altered, or holds other pixels than those asked for."""
+
+
+class SnapshotError(TrainingError):
+    """A snapshot is incomplete, altered, or cannot be written."""

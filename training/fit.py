@@ -16,6 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from training.augment import augment
 from training.config import TrainConfig
 from training.errors import CollapsedError
+from training.images import Images, ahead
 from training.model import logits
 from training.progress import Progress, silent
 
@@ -29,9 +30,9 @@ PATIENCE_BELOW_LEAST_AUC = 3
 
 @dataclass(frozen=True)
 class Part:
-    """One split in memory: images (n, 3, h, w), labels (n,) of 0.0 and 1.0, weights (n,)."""
+    """One split: images (n, 3, h, w), in memory or in a pack; labels (n,) of 0.0 and 1.0, weights (n,)."""
 
-    images: Tensor
+    images: Images
     labels: Tensor
     weights: Tensor
 
@@ -97,8 +98,8 @@ def fit(
             network.train()
             loss_sum = weight_sum = rate_sum = 0.0
             n_seen = n_batches = 0
-            for batch in _batches(train.labels, n_images, recipe, chance):
-                images = augment(train.images[batch].to(device), chance, recipe.augment)
+            for batch, loaded in ahead(train.images, _batches(train.labels, n_images, recipe, chance)):
+                images = augment(loaded.to(device), chance, recipe.augment)
                 output = network(images.contiguous(memory_format=torch.channels_last)).squeeze(1)
                 weights = train.weights[batch].to(device)
                 losses = _losses(output, train.labels[batch].to(device), weights, positive_weight)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from training.checkpoint import read_tensors
 from training.config import InitialWeights
 from training.errors import CheckpointError, TrainingError
+from training.images import Images, ahead
 from training.torchvision_shim import torchvision_models
 
 
@@ -71,13 +72,13 @@ def choose_device(wanted: str) -> torch.device:
 
 
 @torch.inference_mode()
-def logits(network: nn.Module, images: Tensor, *, batch_size: int = 512) -> Tensor:
+def logits(network: nn.Module, images: Images, *, batch_size: int = 512) -> Tensor:
     """Logits of preprocessed images, shape (n,), on the CPU; leaves the network in evaluation mode."""
     device = next(network.parameters()).device
     network.eval()
+    batches = (slice(first, first + batch_size) for first in range(0, len(images), batch_size))
     parts = [
-        network(images[first : first + batch_size].to(device).contiguous(memory_format=torch.channels_last))
-        for first in range(0, len(images), batch_size)
+        network(batch.to(device).contiguous(memory_format=torch.channels_last)) for _, batch in ahead(images, batches)
     ]
     return torch.cat(parts).squeeze(1).cpu() if parts else torch.empty(0)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import Engine, delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.orm import Session
 
-from db.models.provenance import Artifact
+from db.models.provenance import Artifact, Config
 from db.models.training import Epoch, Model, Score
 from db.provenance import RecordedRun
 from etl.errors import EtlError
@@ -52,6 +52,13 @@ def named_model(engine: Engine, name: str) -> Model | None:
         return session.scalar(select(Model).where(Model.name == name))
 
 
+def recipe_of(engine: Engine, model: Model) -> TrainConfig:
+    """Return the recipe of a model; keys that recipes have got since then take their defaults."""
+    with engine.connect() as connection:
+        body = connection.scalar(select(Config.body).where(Config.config_sha256 == model.config_sha256))
+    return TrainConfig.model_validate(body)
+
+
 def load_checkpoint(model: Model, store: Store) -> Checkpoint:
     """Read a model's checkpoint and hold it to the model's row.
 
@@ -76,12 +83,22 @@ def load_checkpoint(model: Model, store: Store) -> Checkpoint:
     checkpoint = read_checkpoint(data, uri)
     if (checkpoint.architecture, checkpoint.manifest_sha256) != (model.architecture, model.manifest_sha256):
         raise CheckpointError(f"{uri}: is the checkpoint of another model than {model.name!r}: restore the right one")
-    if checkpoint.preprocessing.model_dump(mode="json") != model.preprocessing:
+    if checkpoint.preprocessing != Preprocessing.model_validate(model.preprocessing):
         raise PreprocessingError(f"{uri}: its preprocessing is not the one that model {model.name!r} records")
     return checkpoint
 
 
-def begin_model(engine: Engine, run: RecordedRun, recipe: TrainConfig, manifest: Manifest, *, parameters: int) -> int:
+@dataclass(frozen=True)
+class About:
+    """What a model's row says before it is trained; `accepted` is why a verdict other than GO was accepted."""
+
+    recipe: TrainConfig
+    manifest: Manifest
+    n_parameters: int
+    accepted: str | None
+
+
+def begin_model(engine: Engine, run: RecordedRun, about: About) -> int:
     """Insert the row of a model whose training begins, in place of an unfinished one of that name.
 
     Raises
@@ -89,6 +106,7 @@ def begin_model(engine: Engine, run: RecordedRun, recipe: TrainConfig, manifest:
     TrainingError
         When the model of that name has scores, which are not thrown away.
     """
+    recipe, manifest = about.recipe, about.manifest
     n_train, n_val = (int((manifest.split == split).sum()) for split in ("train", "val"))
     with engine.begin() as connection:
         old = select(Model.model_id).where(Model.name == recipe.name).scalar_subquery()
@@ -106,13 +124,14 @@ def begin_model(engine: Engine, run: RecordedRun, recipe: TrainConfig, manifest:
                 scheme_id=manifest.scheme_id,
                 cutout_version=manifest.cutout_version,
                 architecture=recipe.architecture,
-                n_parameters=parameters,
+                n_parameters=about.n_parameters,
                 config_sha256=run.config_sha256,
                 preprocessing=recipe.preprocessing.model_dump(mode="json"),
                 manifest_sha256=manifest.digest(),
                 n_train=n_train,
                 n_val=n_val,
                 is_label_shuffled=recipe.shuffle_labels,
+                gate_accepted_reason=about.accepted,
                 status="training",
                 run_id=run.run_id,
             )

@@ -22,12 +22,13 @@ from db.settings import settings
 from etl.storage import Store, open_store
 from training import registry
 from training.checkpoint import Checkpoint
-from training.dataset import load_images
 from training.errors import CheckpointError, TrainingError
+from training.images import Images
 from training.manifest import Manifest, named_manifest, read_manifest
 from training.model import build_network, choose_device, logits
-from training.preprocess import Pixels, Preprocessing, preprocess
+from training.preprocess import Preprocessing, preprocess
 from training.progress import Progress, silent
+from training.source import Source, Wanted, open_source
 
 CHUNK = 2048
 """Cutouts that are read, scored and committed together: 100 MB of pixels, a few seconds of work to repeat."""
@@ -50,9 +51,9 @@ class Scorer:
         PreprocessingError
             When the cutouts have another shape than the model's.
         """
-        return self.score_images(preprocess(pixels, self.preprocessing))
+        return self.score_images(torch.from_numpy(preprocess(pixels, self.preprocessing)))
 
-    def score_images(self, images: Pixels) -> npt.NDArray[np.float64]:
+    def score_images(self, images: Images) -> npt.NDArray[np.float64]:
         """Scores of cutouts that went through the model's preprocessing.
 
         The sigmoid is taken in double precision, so that the most confident scores stay apart.
@@ -62,7 +63,7 @@ class Scorer:
         TrainingError
             When the network answers with NaN.
         """
-        scores = torch.sigmoid(logits(self.network, torch.from_numpy(images)).double()).numpy()
+        scores = torch.sigmoid(logits(self.network, images).double()).numpy()
         if not np.isfinite(scores).all():
             raise TrainingError("the model answers NaN: its weights are damaged, train it again")
         return scores
@@ -97,6 +98,7 @@ def score_model(
     draw: str | None = None,
     split: Split | None = None,
     preprocessing: Preprocessing | None = None,
+    source: Source = "auto",
     progress: Progress = silent,
 ) -> ScoreResult:
     """Score every cutout of a draw, under a model's split scheme and cutout version, that has no score of it.
@@ -111,12 +113,14 @@ def score_model(
         Only this split; None for all.
     preprocessing
         Refused unless it is the model's own; None takes the model's own.
+    source
+        Where pixels are read from; both places give the same scores.
 
     Raises
     ------
     ModelNotFoundError, CheckpointError, PreprocessingError
         When the model cannot be used.
-    ManifestError, MissingInputError
+    ManifestError, MissingInputError, PackError
         When the cutouts cannot.
     """
     model = registry.find_model(engine, name_or_id)
@@ -131,10 +135,11 @@ def score_model(
             scorer = _scorer(registry.load_checkpoint(model, store), "auto")
             missing.require_layout(scorer.preprocessing)
             config = {"model": model.name, "checkpoint_sha256": model.checkpoint_sha256, "draw": draw, "split": split}
+            images = open_source(engine, Wanted(manifest, scorer.preprocessing, source), store, progress)
             with recorded_run(engine, command="score", config=config) as run:
                 for first in range(0, len(missing), CHUNK):
                     chunk = missing.rows(slice(first, first + CHUNK))
-                    scores = scorer.score_images(load_images(chunk, scorer.preprocessing, store))
+                    scores = scorer.score_images(images.images(chunk, silent))
                     _write(engine, model, run.run_id, chunk, scores)
                     progress(f"scoring with {model.name}", first + len(chunk), len(missing))
     return ScoreResult(model.model_id, model.name, len(missing), len(wanted) - len(missing))

@@ -11,19 +11,20 @@ from sqlalchemy import Engine
 from db.lock import only_one
 from db.models import Split
 from db.models.training import Model
-from db.provenance import canonical_config, recorded_run
+from db.provenance import recorded_run
 from db.settings import settings
 from etl.storage import Store, open_store
 from training import registry
 from training.checkpoint import Checkpoint
 from training.config import TrainConfig
 from training.control import deal_labels
-from training.dataset import load_images
 from training.errors import CheckpointError, PreprocessingError, TrainingError
 from training.fit import EpochResult, Fitted, Part, fit
+from training.gate import require_go
 from training.manifest import Manifest, named_manifest
 from training.model import choose_device, n_parameters, seeded_network
 from training.progress import Progress, silent
+from training.source import ImageSource, Source, Wanted, open_source
 
 _log = logging.getLogger(__name__)
 
@@ -41,16 +42,20 @@ class TrainResult:
     was_there: bool
 
 
-def train_model(engine: Engine, recipe: TrainConfig, progress: Progress = silent) -> TrainResult:
+def train_model(
+    engine: Engine, recipe: TrainConfig, progress: Progress = silent, *, source: Source = "auto"
+) -> TrainResult:
     """Train the model of a recipe, unless it is there.
 
     An unfinished or failed model of the recipe's name is replaced. A finished one is kept: the same recipe and manifest
-    change nothing, any other are refused.
+    change nothing, any other are refused. Where pixels are read from (`source`) changes no result.
 
     Raises
     ------
-    MissingInputError, ManifestError, PreprocessingError
+    MissingInputError, ManifestError, PreprocessingError, PackError
         When the manifest cannot be trained on.
+    GateError
+        When its cutouts were not validated as they are now, or the verdict is NO-GO, and the recipe accepts neither.
     TrainingError
         When the name is taken, or another process trains this model.
     CollapsedError
@@ -65,10 +70,12 @@ def train_model(engine: Engine, recipe: TrainConfig, progress: Progress = silent
         there = _finished(engine, recipe, manifest, store)
         if there is not None:
             return _was_there(there)
+        accepted = require_go(engine, recipe, manifest)
         device = choose_device(recipe.device)
         network = seeded_network(recipe.architecture, recipe.seed, recipe.initial_weights)
         with recorded_run(engine, command="train", config=recipe) as run:
-            model_id = registry.begin_model(engine, run, recipe, manifest, parameters=n_parameters(network))
+            about = registry.About(recipe, manifest, n_parameters(network), accepted)
+            model_id = registry.begin_model(engine, run, about)
             epochs: list[EpochResult] = []
 
             def record(result: EpochResult) -> None:
@@ -77,13 +84,10 @@ def train_model(engine: Engine, recipe: TrainConfig, progress: Progress = silent
                 _log.info("%s: epoch %d, validation AUC %.4f", recipe.name, result.epoch, result.val_auc)
 
             try:
-                taught = deal_labels(manifest, recipe.seed) if recipe.shuffle_labels else manifest
-                parts = (
-                    _part(taught.part(Split.TRAIN), recipe, store, progress),
-                    _part(taught.part(Split.VAL), recipe, store, progress),
-                )
+                images = open_source(engine, Wanted(manifest, recipe.preprocessing, source), store, progress)
+                parts = parts_of(manifest, recipe, images, progress)
                 fitted = fit(network.to(device), parts, recipe, record, progress)
-                registry.succeed(engine, model_id, run.run_id, _checkpoint(recipe, manifest, fitted), store)
+                registry.succeed(engine, model_id, run.run_id, checkpoint_of(recipe, manifest, fitted), store)
             except BaseException as exc:
                 registry.fail(engine, model_id, exc)
                 raise
@@ -103,7 +107,7 @@ def _finished(engine: Engine, recipe: TrainConfig, manifest: Manifest, store: St
     model = registry.named_model(engine, recipe.name)
     if model is None or model.status != "succeeded":
         return None
-    if model.config_sha256 != canonical_config(recipe)[0]:
+    if _without_gate(registry.recipe_of(engine, model)) != _without_gate(recipe):
         raise TrainingError(f"model {recipe.name!r} was trained with another recipe: choose another `name`")
     if model.manifest_sha256 != manifest.digest():
         raise TrainingError(f"model {recipe.name!r} was trained on another manifest: choose another `name`")
@@ -113,6 +117,10 @@ def _finished(engine: Engine, recipe: TrainConfig, manifest: Manifest, store: St
         _log.warning("training %s again: %s", recipe.name, exc)
         return None
     return model
+
+
+def _without_gate(recipe: TrainConfig) -> TrainConfig:
+    return recipe.model_copy(update={"accept_gate": None})
 
 
 def _was_there(model: Model) -> TrainResult:
@@ -127,15 +135,23 @@ def _was_there(model: Model) -> TrainResult:
     )
 
 
-def _part(manifest: Manifest, recipe: TrainConfig, store: Store, progress: Progress) -> Part:
+def parts_of(manifest: Manifest, recipe: TrainConfig, source: ImageSource, progress: Progress) -> tuple[Part, Part]:
+    """Give the training and the validation part of a manifest, with the labels that the recipe teaches."""
+    taught = deal_labels(manifest, recipe.seed) if recipe.shuffle_labels else manifest
+    train, val = (_part(taught.part(split), source, progress) for split in (Split.TRAIN, Split.VAL))
+    return train, val
+
+
+def _part(manifest: Manifest, source: ImageSource, progress: Progress) -> Part:
     return Part(
-        images=torch.from_numpy(load_images(manifest, recipe.preprocessing, store, progress)),
+        images=source.images(manifest, progress),
         labels=torch.from_numpy(manifest.label).float(),
         weights=torch.from_numpy(manifest.weight),
     )
 
 
-def _checkpoint(recipe: TrainConfig, manifest: Manifest, fitted: Fitted) -> Checkpoint:
+def checkpoint_of(recipe: TrainConfig, manifest: Manifest, fitted: Fitted) -> Checkpoint:
+    """What a recipe became on a manifest."""
     return Checkpoint(
         name=recipe.name,
         architecture=recipe.architecture,

@@ -36,6 +36,7 @@ class Model(Base):
         one_of("status", ("training", "succeeded", "failed")),
         CheckConstraint("(status = 'failed') = (error IS NOT NULL)", name="error_when_failed"),
         CheckConstraint("status <> 'succeeded' OR checkpoint_uri IS NOT NULL", name="checkpoint_when_succeeded"),
+        CheckConstraint("gate_accepted_reason ~ '[^[:space:]]'", name="gate_accepted_for_a_reason"),
         {
             "schema": "training",
             "comment": "One trained network: what it saw, how it was built, where its checkpoint is.",
@@ -66,6 +67,9 @@ class Model(Base):
     is_label_shuffled: Mapped[bool] = mapped_column(
         server_default=text("false"),
         comment="True for a control trained on shuffled labels; its AUC must be near 0.5",
+    )
+    gate_accepted_reason: Mapped[str | None] = mapped_column(
+        comment="Why it was trained although its draw's validation did not say GO; NULL where it did"
     )
     status: Mapped[str] = mapped_column(comment="training, succeeded or failed")
     error: Mapped[str | None] = mapped_column(comment="Why it failed; NULL unless failed")

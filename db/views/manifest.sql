@@ -1,8 +1,9 @@
 -- Grain: one cutout of one draw under one split scheme (and cutout version).
 -- Inputs: sampling.draw, draw_member, stratum, split_scheme, split_assignment, split_cell, guard_drop;
---   imaging.cutout.
+--   imaging.cutout, quarantine.
 -- Units: ra, dec in degrees; weight is dimensionless, for the training loss.
--- Excludes: rejected cutouts; negatives that the scheme's guard dropped; draws not yet guarded; members without a cutout.
+-- Excludes: rejected and quarantined cutouts; negatives that the scheme's guard dropped; draws not yet guarded; members
+--   without a cutout.
 CREATE OR REPLACE VIEW results.manifest AS
 WITH
     member AS (
@@ -17,12 +18,14 @@ WITH
         JOIN sampling.draw AS d ON d.draw_id = m.draw_id
         JOIN imaging.cutout AS c ON c.lens_id = m.lens_id AND c.survey = d.survey
         WHERE m.label = 1 AND c.status <> 'rejected'
+            AND NOT EXISTS (SELECT 1 FROM imaging.quarantine AS q WHERE q.cutout_id = c.cutout_id)
     ),
     negative_cutout AS (
         SELECT m.member_id, c.cutout_id
         FROM sampling.draw_member AS m
         JOIN imaging.cutout AS c ON c.ls_id = m.ls_id
         WHERE m.label = 0 AND c.status <> 'rejected'
+            AND NOT EXISTS (SELECT 1 FROM imaging.quarantine AS q WHERE q.cutout_id = c.cutout_id)
     ),
     member_cutout AS (
         SELECT p.member_id, p.cutout_id FROM positive_cutout AS p

@@ -1,4 +1,5 @@
-"""Stage 7 and the pixels of stage 8: which cutouts a draw needs, how bricks are sliced, what a file holds.
+"""Stage 7 and the pixels of stage 8: which cutouts a draw needs, where their pixels come from, what a file holds.
 
-`targets` asks the database, `coadd` reads bricks, `files` is the npz layout, `metrics` measures, `make` is the stage.
+`targets` asks the database, `coadd` and `service` give pixels, `brick` judges and writes, `record` keeps the rows, and
+`make` is the stage. `register` takes in what exists already; `files` is the npz layout, `metrics` measures.
 """

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from etl.validation import EXIT_NO_GO
+
 if TYPE_CHECKING:
     from etl.validation.report import ValidationReport
 
 app = typer.Typer(help="Cutouts: the images of a draw, and their validation.", no_args_is_help=True)
 
-EXIT_NO_GO = 3
 N_REASONS = 5
 
 
@@ -25,34 +26,99 @@ def register(root: typer.Typer) -> None:
 
 @app.command()
 def make(
-    coadds: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix with coadd/AAA/<brick>/.")],
+    coadds: Annotated[
+        str | None, typer.Option(help="Folder, s3://bucket/prefix or https://host/path with coadd/AAA/<brick>/.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="coadd, or service: the survey's cutout service [coadd].")] = None,
+    service_url: Annotated[str | None, typer.Option(help="Address of another cutout service.")] = None,
+    service_rate: Annotated[float | None, typer.Option(help="Requests a second to the service [2].")] = None,
     draw: Annotated[str | None, typer.Option(help="Name of the draw [default].")] = None,
     version: Annotated[str | None, typer.Option(help="Version of the cutout set [v1].")] = None,
     workers: Annotated[int | None, typer.Option(help="Bricks cut at once [2].")] = None,
+    check_sources: Annotated[
+        bool | None, typer.Option("--check-sources", help="Also look at the coadds of all that was cut before.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with the settings above.")] = None,
 ) -> None:
-    """Cut every member of a draw out of the brick coadds; exits 1 when a brick was missing or broken."""
+    """Cut every member of a draw out of the brick coadds, or ask the survey's service for it.
+
+    Exits 1 when a brick was missing, broken or changed since cutouts of this version were cut from it; the others are
+    made. What is there is never made again.
+    """
     from db.config import load_config
     from db.engine import open_engine
     from db.settings import settings
-    from etl.cutouts.make import CutoutConfig, StoreAddress, make_cutouts
+    from etl.cutouts.config import CutoutConfig
+    from etl.cutouts.make import StoreAddress, make_cutouts
 
-    stage = load_config(CutoutConfig, config, coadds=coadds, draw=draw, version=version, n_workers=workers)
+    stage = load_config(
+        CutoutConfig,
+        config,
+        coadds=coadds,
+        source=source,
+        draw=draw,
+        version=version,
+        n_workers=workers,
+        check_sources=check_sources,
+    ).with_service(url=service_url, requests_per_s=service_rate)
     engine = open_engine()
     with _progress("cutouts") as update:
         address = StoreAddress(settings().store, settings().s3_endpoint_url)
         summary = make_cutouts(engine, stage, address, update)
     engine.dispose()
-    counts = ", ".join(f"{n} {status}" for status, n in summary.n_by_status.items())
-    typer.echo(f"{summary.n_targets} members, {summary.n_present} had their cutout; made now: {counts}")
-    if summary.n_without_brick:
-        typer.echo(f"{summary.n_without_brick} members lie in no brick that is loaded")
+    for line in summary.lines():
+        typer.echo(line)
     for reason in summary.failed[:N_REASONS]:
         typer.echo(f"failed: {reason}", err=True)
     if len(summary.failed) > N_REASONS:
-        typer.echo(f"failed: and {len(summary.failed) - N_REASONS} more bricks", err=True)
+        typer.echo(f"failed: and {len(summary.failed) - N_REASONS} more", err=True)
     if summary.failed:
-        typer.echo(f"{summary.n_failed_targets} cutouts were not made: {len(summary.failed)} bricks failed", err=True)
+        typer.echo(f"{summary.n_failed_targets} cutouts were not made", err=True)
+        raise typer.Exit(1)
+
+
+@app.command("register")
+def register_cutouts_command(
+    place: Annotated[str, typer.Argument(help="Folder or s3://bucket/prefix with npz files, at any depth.")],
+    version: Annotated[str | None, typer.Option(help="Version of the cutout set [v1].")] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet with `name` and `sha256` of each file, to hold them against.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="CSV file to list every file that was not taken in.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that read, and threads that copy [2].")] = None,
+) -> None:
+    """Take in DR10 cutouts that exist already; exits 1 when some were not taken in and no --report lists them.
+
+    Each file is read, checked (layout, layer ls-dr10-south, bands, pixel scale, SHA-256, missing pixels) and linked to
+    its galaxy by brick and objid, or to the lens there. Files outside the store are copied into it, byte for byte.
+    A second run changes nothing.
+    """
+    from db.config import load_config
+    from db.engine import open_engine
+    from db.settings import settings
+    from etl.cutouts.make import StoreAddress
+    from etl.cutouts.register.stage import RegisterConfig, register_cutouts, write_report
+
+    stage = load_config(RegisterConfig, None, place=place, version=version, manifest=manifest, n_workers=workers)
+    if report is not None:
+        write_report(report, [])  # one that cannot be written is a mistake to learn of now
+    engine = open_engine()
+    with _progress("files") as update:
+        address = StoreAddress(settings().store, settings().s3_endpoint_url)
+        summary = register_cutouts(engine, stage, address, update)
+    engine.dispose()
+    taken = ", ".join(f"{n} {status}" for status, n in sorted(summary.n_by_status.items())) or "none"
+    typer.echo(f"{summary.n_files} files, {summary.n_present} were registered before; taken in now: {taken}")
+    typer.echo(f"copied into the store: {summary.n_copied}")
+    for kind, reasons in summary.reasons().items():
+        typer.echo(
+            f"not taken in, {kind}: {len(reasons)} files, such as {reasons[0].file}: {reasons[0].reason}", err=True
+        )
+    if report is not None:
+        write_report(report, summary.not_taken)
+        typer.echo(f"not taken in: {len(summary.not_taken)}, listed in {report}")
+    elif summary.not_taken:
+        typer.echo(f"{len(summary.not_taken)} files were not taken in: --report FILE.csv lists them", err=True)
         raise typer.Exit(1)
 
 
@@ -61,16 +127,24 @@ def validate(
     draw: Annotated[str | None, typer.Option(help="Name of the draw [default].")] = None,
     version: Annotated[str | None, typer.Option(help="Version of the cutout set [v1].")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that read cutouts [2].")] = None,
+    recheck: Annotated[
+        bool, typer.Option("--recheck", help="Read every file again and hold it to its SHA-256, measured or not.")
+    ] = False,
     config: Annotated[Path | None, typer.Option(help="YAML file with all settings of the validation.")] = None,
 ) -> None:
-    """Measure the cutouts of a draw, audit it for shortcuts, and say GO or NO-GO; NO-GO exits 3."""
+    """Measure the cutouts of a draw, quarantine unfit ones, audit it for shortcuts, and say GO or NO-GO.
+
+    Only files that were never measured, or are in quarantine, are read. NO-GO exits 3, and `train` obeys it.
+    """
     from db.config import load_config
     from db.engine import open_engine
     from db.settings import settings
     from etl.cutouts.make import StoreAddress
     from etl.validation.validate import ValidationConfig, validate_cutouts
 
-    stage = load_config(ValidationConfig, config, draw=draw, version=version, n_workers=workers)
+    stage = load_config(
+        ValidationConfig, config, draw=draw, version=version, n_workers=workers, recheck=recheck or None
+    )
     engine = open_engine()
     with _progress("files read") as update:
         address = StoreAddress(settings().store, settings().s3_endpoint_url)
@@ -108,6 +182,9 @@ def _print(report: ValidationReport) -> None:
     for gate in report.gates:
         gates.add_row(gate.rule, f"{gate.value:.4g}", f"{gate.limit:g}", "yes" if gate.is_passed else "NO", gate.detail)
     console.print(gates)
+    if report.quarantined:
+        counts = ", ".join(f"{n} {reason}" for reason, n in report.quarantined)
+        typer.echo(f"quarantined, and in no manifest: {counts} (results.quarantine lists them)")
     typer.echo(report.verdict)
 
 

@@ -6,11 +6,11 @@ import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from etl.cutouts.npz import npz_bytes
 from etl.errors import CutoutError
 
 N_PIXELS = 101
@@ -28,7 +28,6 @@ Pixels = npt.NDArray[np.float32]
 MetaValue = str | int | float | bool
 _KINDS = "USifb"
 """numpy dtype kinds that a `meta_*` scalar may have: text, numbers, truth values."""
-_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -49,15 +48,7 @@ def write_cutout(cutout: Cutout) -> bytes:
     """
     _check_pixels(cutout.pixels, "cutout to write")
     _check_names({*cutout.meta, "cutout"}, "cutout to write")
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
-        for name, value in {"cutout": cutout.pixels, **cutout.meta}.items():
-            array = np.ascontiguousarray(value)
-            shape = np.shape(value)
-            member = zipfile.ZipInfo(f"{name}.npy", _DATE)
-            member.external_attr = 0o600 << 16
-            archive.writestr(member, _npy_header(array.dtype.str, shape) + array.tobytes())
-    return out.getvalue()
+    return npz_bytes(("cutout", cutout.pixels), cutout.meta)
 
 
 def read_cutout(data: bytes, name: str = "cutout") -> Cutout:
@@ -122,13 +113,6 @@ def _check_names(names: set[str], name: str) -> None:
 def _check_pixels(pixels: npt.NDArray[np.generic], name: str) -> None:
     if pixels.shape != SHAPE or pixels.dtype != np.float32:
         raise CutoutError(f"{name}: cutout is {pixels.dtype} {pixels.shape}, expected float32 {SHAPE}")
-
-
-@lru_cache(maxsize=256)
-def _npy_header(descr: str, shape: tuple[int, ...]) -> bytes:
-    out = io.BytesIO()
-    np.lib.format.write_array_header_1_0(out, {"descr": descr, "fortran_order": False, "shape": shape})
-    return out.getvalue()
 
 
 def _first_line(exc: Exception) -> str:

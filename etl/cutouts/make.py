@@ -1,48 +1,38 @@
 """Stage 7: the cutouts of a draw, brick by brick in worker processes, recorded in batches.
 
 Files are written before their rows. After a crash in between, the next run writes the same bytes again and adds the
-rows. A row whose file is gone (a store that was lost or moved) gets its file back.
+rows. A row whose file is gone (a store that was lost or moved) gets its file back if the bytes are those that the row
+says; no row is ever changed.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-from pydantic import Field
-from sqlalchemy import Engine, delete, update
+from sqlalchemy import Engine
 
-from db.config import StageConfig
-from db.copy import copy_arrow, psycopg_connection
 from db.errors import MissingInputError
 from db.lock import only_one
-from db.models.imaging import Cutout, CutoutMetric
 from db.provenance import recorded_run
-from etl.cutouts.brick import BrickResult, Made, Places, Target, cut_brick
-from etl.cutouts.files import BANDS, N_PIXELS, PIXEL_SCALE_ARCSEC
-from etl.cutouts.targets import DrawRef, find_draw, load_targets
-from etl.errors import CoaddError, EtlError
+from etl.cutouts.brick import BrickResult, Piece, Places, cut_brick
+from etl.cutouts.changes import Recorded, changed_bricks, recorded_states
+from etl.cutouts.coadd import CoaddSource
+from etl.cutouts.config import CutoutConfig, pixel_source
+from etl.cutouts.meta import Target
+from etl.cutouts.record import Batch, Recorder
+from etl.cutouts.source import PixelSource
+from etl.cutouts.targets import DrawRef, find_draw, load_targets, refuse_used
+from etl.distribute import Distribute, in_processes
 from etl.storage import open_store
 
-BATCH_ROWS = 2000
+MAX_TARGETS = 500
+"""Targets of one brick that are cut at once, 60 MB of pixels; a brick with more is opened again for the rest."""
+
 Progress = Callable[[int, int], None]
-
-
-class CutoutConfig(StageConfig):
-    """Which cutouts to make, and from what."""
-
-    draw: str = "default"
-    coadds: str = Field(description="Folder or s3://bucket/prefix that holds coadd/AAA/<brick>/")
-    version: str = Field(default="v1", pattern=r"^[A-Za-z0-9._-]+$", description="Version of the cutout set")
-    n_workers: int = Field(default=2, ge=1, le=256, description="Bricks cut at once")
 
 
 @dataclass(frozen=True)
@@ -55,7 +45,7 @@ class StoreAddress:
 
 @dataclass
 class CutoutSummary:
-    """Counts of one run; `failed` names bricks and reasons."""
+    """Counts of one run; `failed` has each reason for which something was not made once."""
 
     n_targets: int
     n_present: int
@@ -64,11 +54,33 @@ class CutoutSummary:
     failed: list[str] = field(default_factory=list)
     n_failed_targets: int = 0
 
+    def add(self, result: BrickResult) -> None:
+        """Count what became of a piece."""
+        self.n_failed_targets += len(result.failures)
+        self.failed += dict.fromkeys(result.failures)
+        for made in result.made:
+            self.n_by_status[made.status] += 1
+
+    def lines(self) -> list[str]:
+        """Say what was done, for people."""
+        counts = ", ".join(f"{n} {status}" for status, n in self.n_by_status.items())
+        lines = [f"{self.n_targets} members, {self.n_present} had their cutout; made now: {counts}"]
+        if self.n_without_brick:
+            lines.append(f"{self.n_without_brick} members lie in no brick that is loaded")
+        return lines
+
 
 def make_cutouts(
-    engine: Engine, config: CutoutConfig, address: StoreAddress, on_progress: Progress | None = None
+    engine: Engine,
+    config: CutoutConfig,
+    address: StoreAddress,
+    on_progress: Progress | None = None,
+    distribute: Distribute | None = None,
 ) -> CutoutSummary:
     """Make the cutouts that members of a draw still lack; `on_progress` gets cutouts done and to do.
+
+    Bricks are cut where `distribute` says: in processes of this machine, if it says nothing. The service is asked from
+    this process alone, which keeps the pace.
 
     Raises
     ------
@@ -76,71 +88,80 @@ def make_cutouts(
         When the draw is not there or has no members.
     CoaddError
         When the place of the coadds is no such place.
+    CutoutError
+        When a file to make is that of another cutout.
     StorageError
         When a store refuses.
     """
-    _refuse_place_without_coadds(config.coadds)
     with engine.connect() as connection:
         draw = find_draw(connection, config.draw)
+        source = pixel_source(config, draw, address.endpoint_url)
         targets = load_targets(connection, draw, config.version)
     if targets.empty:
         raise MissingInputError(f"draw '{draw.name}' has no members: run `stronglens draw` again")
+    if distribute is None or source.kind == "service":
+        distribute = in_processes(config.n_workers if source.kind == "coadd" else 1)
     with only_one(engine, "cutouts"), recorded_run(engine, command="cutouts make", config=config) as run:
-        todo = _lacking(targets, address, config.version)
+        todo = _lacking(targets, address)
         has_brick = todo["brickname"].notna()
         summary = CutoutSummary(len(targets), len(targets) - len(todo), int((~has_brick).sum()))
-        places = Places(config.coadds, address.uri, address.endpoint_url, draw.layer)
-        writer = _Writer(engine, draw, config.version, run.run_id, targets)
+        recorded = _recorded(engine, draw, config, address, todo[has_brick])
+        recorder = Recorder(engine, Batch(draw, config.version, source.kind, run.run_id), targets)
+        work = partial(cut_brick, source, Places(address.uri, address.endpoint_url, draw.layer, config.version))
         n_done, n_total = 0, int(has_brick.sum())
-        with _results(places, todo[has_brick], config.n_workers) as results:
-            for result, n_targets in results:
-                n_done += n_targets
-                if result.error is not None:
-                    summary.failed.append(result.error)
-                    summary.n_failed_targets += n_targets
-                for made in result.made:
-                    summary.n_by_status[made.status] += 1
-                writer.add(result)
+        with distribute(work, list(_pieces(todo[has_brick], recorded))) as results:
+            for result in results:
+                n_done += result.n_targets
+                summary.add(result)
+                recorder.add(result.made)
                 if on_progress is not None:
                     on_progress(n_done, n_total)
-        writer.flush()
-    summary.failed.sort()
+        recorder.flush()
+        if config.check_sources:
+            summary.failed += _all_changed(source, recorded, config.version, distribute, on_progress)
+    summary.failed = sorted(set(summary.failed))
     return summary
 
 
-def _refuse_place_without_coadds(place: str) -> None:
-    """A wrong folder is one mistake, not one for each brick."""
-    if "://" not in place and not (Path(place) / "coadd").is_dir():
-        raise CoaddError(f"{place}: holds no folder `coadd`; --coadds is the folder that has coadd/AAA/<brick>/ in it")
-
-
-def _lacking(targets: pd.DataFrame, address: StoreAddress, version: str) -> pd.DataFrame:
-    """Members without a row, and those whose row has lost its file."""
+def _lacking(targets: pd.DataFrame, address: StoreAddress) -> pd.DataFrame:
+    """Members without a row, and those whose row has lost its file; a folder is listed once, not asked file by file."""
     store = open_store(address.uri, address.endpoint_url)
-    folders = [f"cutouts/{kind}/{version}/" for kind in ("positives", "negatives")]
-    there = {store.uri(key) for folder in folders for key in store.keys(folder)}
-    lost = targets["uri"].notna() & ~targets["uri"].isin(there)
-    return targets[targets["cutout_id"].isna() | lost]
+    has_file = targets["uri"].notna()
+    keys = [store.key(uri) for uri in targets.loc[has_file, "uri"]]
+    there = {key for folder in {key[: key.rfind("/") + 1] for key in keys} for key in store.keys(folder)}
+    is_lost = has_file.copy()
+    is_lost[has_file] = np.array([key not in there for key in keys], dtype=bool)
+    return targets[targets["cutout_id"].isna() | is_lost]
 
 
-@contextmanager
-def _results(places: Places, todo: pd.DataFrame, n_workers: int) -> Iterator[Iterable[tuple[BrickResult, int]]]:
-    """Cut every brick, in processes of their own unless one worker is enough; in the order of their names."""
-    bricks = {str(name): _targets(rows) for name, rows in todo.groupby("brickname", sort=True)}
-    if n_workers == 1 or len(bricks) < 2:
-        yield ((cut_brick(places, name, targets), len(targets)) for name, targets in bricks.items())
-        return
-    # Not fork: the parent holds database connections and a thread that draws the progress bar.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(n_workers, len(bricks)), mp_context=context) as pool:
-        futures = {pool.submit(cut_brick, places, name, targets): len(targets) for name, targets in bricks.items()}
-        try:
-            # In the order of the bricks, not of completion: rows, and so a training's order, are the same every time.
-            yield ((future.result(), n_targets) for future, n_targets in futures.items())
-        except BrokenProcessPool as exc:
-            raise EtlError("a worker that cut bricks died (out of memory?): run again with fewer --workers") from exc
-        finally:
-            pool.shutdown(cancel_futures=True)
+def _recorded(
+    engine: Engine, draw: DrawRef, config: CutoutConfig, address: StoreAddress, todo: pd.DataFrame
+) -> Recorded:
+    """Ask what this version was cut from so far; refuse files that other cutouts have."""
+    if todo.empty and not config.check_sources:
+        return Recorded({})
+    store = open_store(address.uri, address.endpoint_url)
+    with engine.connect() as connection:
+        refuse_used(connection, [store.uri(key) for key in todo.loc[todo["cutout_id"].isna(), "key"]])
+        return recorded_states(connection, draw, config.version)
+
+
+def _all_changed(
+    source: PixelSource, recorded: Recorded, version: str, distribute: Distribute, on_progress: Progress | None
+) -> list[str]:
+    if not isinstance(source, CoaddSource):
+        return []
+    return changed_bricks(source, recorded, version, distribute, on_progress)
+
+
+def _pieces(todo: pd.DataFrame, recorded: Recorded) -> Iterator[Piece]:
+    """Give the targets of each brick, in the order of the bricks' names."""
+    bricks = list(todo.groupby("brickname", sort=True))
+    states = recorded.around([str(name) for name, _ in bricks])
+    for name, rows in bricks:
+        targets = _targets(rows)
+        for first in range(0, len(targets), MAX_TARGETS):
+            yield Piece(str(name), tuple(targets[first : first + MAX_TARGETS]), states[str(name)])
 
 
 def _targets(rows: pd.DataFrame) -> list[Target]:
@@ -156,61 +177,7 @@ def _targets(rows: pd.DataFrame) -> list[Target]:
             weight=float(row.weight),
             nobs_z=-1 if pd.isna(row.nobs_z) else int(row.nobs_z),
             match_type=row.type or "",
+            sha256=row.sha256 if isinstance(row.sha256, str) else None,
         )
         for row in rows.itertuples()
     ]
-
-
-class _Writer:
-    """Rows of `imaging.cutout`, by COPY, a batch a transaction."""
-
-    def __init__(self, engine: Engine, draw: DrawRef, version: str, run_id: int, targets: pd.DataFrame) -> None:
-        self._engine, self._draw, self._version, self._run_id, self._targets = engine, draw, version, run_id, targets
-        self._waiting: list[Made] = []
-
-    def add(self, result: BrickResult) -> None:
-        self._waiting += result.made
-        if len(self._waiting) >= BATCH_ROWS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Add rows; a row that is there gets the hash of its new file, and its metrics go if that changed."""
-        made = pd.DataFrame(self._waiting, columns=[item.name for item in fields(Made)]).set_index("index")
-        old = self._targets.loc[made.index]
-        is_new = old["cutout_id"].isna()
-        is_changed = ~is_new & (made["sha256"] != old["sha256"])
-        with self._engine.begin() as connection:
-            if is_new.any():
-                copy_arrow(psycopg_connection(connection), "imaging.cutout", self._rows(made[is_new]))
-            for position in np.flatnonzero(is_changed):
-                values = asdict(self._waiting[position]) | {"run_id": self._run_id}
-                del values["index"]
-                key = int(old["cutout_id"].iloc[position])
-                connection.execute(delete(CutoutMetric).where(CutoutMetric.cutout_id == key))
-                connection.execute(update(Cutout).where(Cutout.cutout_id == key).values(values))
-        self._waiting = []
-
-    def _rows(self, made: pd.DataFrame) -> pa.Table:
-        of = self._targets.loc[made.index]
-        is_positive = of["label"] == 1
-        n_rows = len(made)
-        constants = {
-            "survey": self._draw.survey,
-            "data_release": self._draw.data_release,
-            "version": self._version,
-            "layer": self._draw.layer,
-            "source": "coadd",
-            "bands": BANDS,
-            "n_pixels": N_PIXELS,
-            "pixel_scale_arcsec": PIXEL_SCALE_ARCSEC,
-            "run_id": self._run_id,
-        }
-        columns = {name: pa.array([value] * n_rows) for name, value in constants.items()}
-        columns["lens_id"] = pa.array(of["lens_id"].where(is_positive), pa.int64())
-        columns["ls_id"] = pa.array(of["ls_id"].where(~is_positive), pa.int64())
-        columns |= {name: pa.array(of[name].to_numpy(float)) for name in ("ra", "dec")}
-        columns["brickname"] = pa.array(of["brickname"], pa.string())
-        columns |= {name: pa.array(made[name], pa.string()) for name in ("uri", "sha256", "status", "reject_reason")}
-        columns["n_bytes"] = pa.array(made["n_bytes"].astype("Int64"), pa.int64())
-        columns["nan_fraction"] = pa.array(made["nan_fraction"].to_numpy(float))
-        return pa.table(columns)

@@ -5,8 +5,7 @@ Pixels without data (NaN) are left out of every statistic. A value is NaN where 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,6 @@ from etl.cutouts.files import N_PIXELS
 
 Stack = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 AnyFloats = npt.NDArray[np.floating]
 
 MIN_VALID_FRACTION = 0.5
@@ -45,23 +43,35 @@ def measure_v1(stack: Stack) -> dict[str, Values]:
     dict
         Name to (n,) values, in the order of `V1_METRICS`.
     """
-    image, core, annulus, outer = (_Region(stack, _discs(name)) for name in ("image", "core", "annulus", "outer"))
-    median, core_median, outer_median = image.median(), core.median(), outer.median()
-    low, high = image.percentile(1), image.percentile(99)
-    values = (
-        core_median, core.maximum(), annulus.median(), annulus.std(), outer_median, core_median - outer_median,
-        image.mad(median), image.std(), median, image.mean(), low, high, image.fraction_outside(low, high),
-    )  # fmt: skip
-    return dict(zip(V1_METRICS, values, strict=True))
+    return _v1(_Regions(stack))
 
 
 def measure_audit(stack: Stack) -> dict[str, Values]:
     """Measure the set that feeds the shortcut audit; shapes and units as in `measure_v1`, names without band."""
-    regions = {name: _Region(stack, mask) for name, mask in _audit_masks().items()}
-    sectors = np.stack([_Region(stack, mask).mean() for mask in _sectors()], axis=1)
+    return _audit(_Regions(stack))
+
+
+def measure_both(stack: Stack) -> tuple[dict[str, Values], dict[str, Values]]:
+    """Measure both sets, `v1` and `audit`, with what they share done once."""
+    regions = _Regions(stack)
+    return _v1(regions), _audit(regions)
+
+
+def _v1(regions: _Regions) -> dict[str, Values]:
+    image, core, annulus, outer = (regions[name] for name in ("image", "v1_core", "v1_annulus", "v1_outer"))
+    low, high = image.percentile(1), image.percentile(99)
+    core_median, outer_median = core.median(), outer.median()
+    values = (
+        core_median, core.maximum(), annulus.median(), annulus.std(), outer_median, core_median - outer_median,
+        image.mad(), image.std(), image.median(), image.mean(), low, high, image.fraction_outside(low, high),
+    )  # fmt: skip
+    return dict(zip(V1_METRICS, values, strict=True))
+
+
+def _audit(regions: _Regions) -> dict[str, Values]:
+    sectors = np.stack([regions[f"sector_{number}"].mean() for number in range(N_SECTORS)], axis=1)
     ring = regions["annulus"]
     core, outer = regions["core_4px"].mean(), regions["outer"].mean()
-    image = regions["image"]
     return {
         "core_4px": core,
         "core_8px": regions["core_8px"].mean(),
@@ -70,65 +80,98 @@ def measure_audit(stack: Stack) -> dict[str, Values]:
         "annulus_max": ring.maximum(),
         "annulus_std": ring.std(),
         "outer": outer,
-        "mad": image.mad(image.median()),
+        "mad": regions["image"].mad(),
         "radial_gradient": core - outer,
         "asymmetry": sectors.std(axis=1),
         "border": regions["border"].mean(),
     }
 
 
-@dataclass
+class _Regions:
+    """The regions of one stack, each taken out once."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._flat = np.ascontiguousarray(stack).reshape(len(stack), -1)
+        self._all_valid = bool(np.isfinite(self._flat).all())
+        self._taken: dict[str, _Region] = {}
+
+    def __getitem__(self, name: str) -> _Region:
+        if name not in self._taken:
+            places = _places()[name]
+            pixels = self._flat if len(places) == self._flat.shape[1] else np.take(self._flat, places, axis=1)
+            self._taken[name] = _Region(pixels, self._all_valid)
+        return self._taken[name]
+
+
 class _Region:
-    """The pixels of one region, (n, m), sorted when an order statistic is first asked for."""
+    """The pixels of one region, (n, m); what takes long is worked out when it is first asked for."""
 
-    stack: Stack
-    mask: Mask
+    def __init__(self, pixels: Stack, all_valid: bool) -> None:
+        self.pixels, self.all_valid = pixels, all_valid
+        self.valid = None if all_valid else np.isfinite(pixels)
+        n, m = pixels.shape
+        self.n_valid = np.full(n, m) if self.valid is None else self.valid.sum(axis=1)
+        self.enough = self.n_valid >= MIN_VALID_FRACTION * m
 
-    def __post_init__(self) -> None:
-        flat = np.ascontiguousarray(self.stack).reshape(len(self.stack), -1)
-        self.pixels = flat if self.mask.all() else np.take(flat, np.flatnonzero(self.mask), axis=1)
-        self.valid = np.isfinite(self.pixels)
-        self.n_valid = self.valid.sum(axis=1)
-        self.all_valid = bool(self.valid.all())
-        self.enough = self.n_valid >= MIN_VALID_FRACTION * self.pixels.shape[1]
-        self._ordered: Stack | None = None
+    @cached_property
+    def ordered(self) -> Stack:
+        """The pixels of each image, ascending; those without data last."""
+        return np.sort(self._kept(self.pixels, np.inf), axis=1)
 
     def mean(self) -> Values:
         return self._checked(self._kept(self.pixels).sum(axis=1, dtype=np.float64) / np.maximum(self.n_valid, 1))
 
     def std(self) -> Values:
         offset = self._kept(self.pixels - self.mean()[:, None])
-        return self._checked(np.sqrt((offset**2).sum(axis=1) / np.maximum(self.n_valid, 1)))
+        np.multiply(offset, offset, out=offset)
+        return self._checked(np.sqrt(offset.sum(axis=1) / np.maximum(self.n_valid, 1)))
 
     def maximum(self) -> Values:
         return self._checked(self._kept(self.pixels, -np.inf).max(axis=1).astype(np.float64))
 
     def median(self) -> Values:
-        return self.percentile(50)
+        if "ordered" in self.__dict__:
+            return self.percentile(50)
+        return self._checked(_median(self._kept(self.pixels, np.inf), self.n_valid))
 
     def percentile(self, percent: float) -> Values:
         """Linear interpolation between order statistics, as numpy's default."""
-        if self._ordered is None:
-            self._ordered = np.sort(self._kept(self.pixels, np.inf), axis=1)
-        return self._checked(_percentile(self._ordered, self.n_valid, percent))
+        return self._checked(_percentile(self.ordered, self.n_valid, percent))
 
-    def mad(self, median: Values) -> Values:
-        distance = np.abs(self.pixels - median.astype(np.float32)[:, None])
-        return self._checked(_percentile(np.sort(self._kept(distance, np.inf), axis=1), self.n_valid, 50))
+    def mad(self) -> Values:
+        """Median absolute deviation, without 1.4826; the median is rounded to float32 before it is subtracted."""
+        distance = np.abs(self.pixels - self.percentile(50).astype(np.float32)[:, None])
+        return self._checked(_median(self._kept(distance, np.inf), self.n_valid))
 
     def fraction_outside(self, low: Values, high: Values) -> Values:
-        outside = self.valid & ((self.pixels < low[:, None]) | (self.pixels > high[:, None]))
-        return self._checked(outside.sum(axis=1) / np.maximum(self.n_valid, 1))
+        n_outside = [
+            np.searchsorted(row, below, "left") + n - np.searchsorted(row, above, "right")
+            for row, n, below, above in zip(self.ordered, self.n_valid, low, high, strict=True)
+        ]
+        return self._checked(np.array(n_outside) / np.maximum(self.n_valid, 1))
 
     def _kept(self, pixels: AnyFloats, instead: float = 0.0) -> AnyFloats:
         """Put a neutral value where there is no data.
 
         Reductions with a mask would be slower, and would give an image other last bits beside an incomplete one.
         """
-        return pixels if self.all_valid else np.where(self.valid, pixels, pixels.dtype.type(instead))
+        return pixels if self.valid is None else np.where(self.valid, pixels, pixels.dtype.type(instead))
 
     def _checked(self, values: Values) -> Values:
         return np.where(self.enough, values, np.nan)
+
+
+def _median(values: AnyFloats, n_valid: npt.NDArray[np.int64]) -> Values:
+    """Median of each row; a partition is enough where all rows have as many values."""
+    if (n_valid < values.shape[1]).any():
+        return _percentile(np.sort(values, axis=1), n_valid, 50)
+    half = values.shape[1] // 2
+    parted = np.partition(values, half, axis=1)
+    upper = parted[:, half].astype(np.float64)
+    if values.shape[1] % 2:
+        return upper
+    lower: Values = parted[:, :half].max(axis=1).astype(np.float64)
+    return lower + (upper - lower) * 0.5
 
 
 def _percentile(ordered: Stack, n_valid: npt.NDArray[np.int64], percent: float) -> Values:
@@ -149,30 +192,28 @@ def _radius_px() -> Values:
 
 
 @cache
-def _discs(name: str) -> Mask:
-    r = _radius_px()
-    return {"image": r >= 0, "core": r <= 8, "annulus": (r >= 20) & (r <= 40), "outer": r >= 25}[name]
-
-
-@cache
-def _audit_masks() -> dict[str, Mask]:
+def _places() -> dict[str, npt.NDArray[np.int64]]:
+    """Positions of each region's pixels in a flattened image."""
     r = _radius_px()
     border = np.ones((N_PIXELS, N_PIXELS), bool)
     border[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX] = False
-    return {
+    ring = (r >= 4) & (r < 16)
+    masks = {
         "image": r >= 0,
+        "v1_core": r <= 8,
+        "v1_annulus": (r >= 20) & (r <= 40),
+        "v1_outer": r >= 25,
         "core_4px": r < 4,
         "core_8px": r < 8,
         "core_12px": r < 12,
-        "annulus": (r >= 4) & (r < 16),
+        "annulus": ring,
         "outer": (r >= 16) & (r < 28),
         "border": border,
     }
+    masks |= {f"sector_{number}": ring & (_sector() == number) for number in range(N_SECTORS)}
+    return {name: np.flatnonzero(mask) for name, mask in masks.items()}
 
 
-@cache
-def _sectors() -> tuple[Mask, ...]:
+def _sector() -> npt.NDArray[np.int64]:
     y, x = np.mgrid[:N_PIXELS, :N_PIXELS] - CENTRE
-    sector = np.floor(np.arctan2(y, x) / (2 * np.pi) * N_SECTORS).astype(int) % N_SECTORS
-    ring = _audit_masks()["annulus"]
-    return tuple(ring & (sector == number) for number in range(N_SECTORS))
+    return np.asarray(np.floor(np.arctan2(y, x) / (2 * np.pi) * N_SECTORS).astype(int) % N_SECTORS)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ARRAY, Connection, Text, any_, func, literal, select
 
 from db.errors import MissingInputError
 from db.models import Survey
@@ -15,10 +15,19 @@ from db.models.catalog import Brick, Galaxy, Lens, LensMatch
 from db.models.imaging import Cutout
 from db.models.sampling import Draw, DrawMember
 from db.sky import nearest
+from etl.cutouts.files import BANDS
+from etl.errors import CutoutError
 from etl.survey import split_ls_id
 
 LAYERS = {Survey.DR10.value: "ls-dr10-south", Survey.MOCK.value: "mock"}
 """Imaging layer of each survey; DR10's merged layer `ls-dr10` mixes in another camera above dec 32.375."""
+
+SWEEP_CONDITIONS = (
+    *(f"psf_fwhm_{band}_arcsec" for band in BANDS),
+    *(f"psfdepth_{band}" for band in BANDS),
+    *(f"nobs_{band}" for band in BANDS),
+)
+"""Columns of the pool that tell the conditions at a galaxy, in the order of `Made.conditions`."""
 
 BRICK_SEARCH_ARCSEC = 300.0
 """A position without a Tractor match lies in the brick of the nearest pool galaxy, looked for this far."""
@@ -59,9 +68,9 @@ def find_draw(connection: Connection, name: str) -> DrawRef:
 def load_targets(connection: Connection, draw: DrawRef, version: str) -> pd.DataFrame:
     """Return one row per member of a draw, in the order of members.
 
-    Columns: member_id, label, lens_id, ls_id, ra, dec, tier, weight, nobs_z, type, name (of the lens), brickname (None
-    where no brick is known), stem (last part of the key, without suffix), key, and of the cutout that is there:
-    cutout_id, uri, status, sha256 (None where there is none).
+    Columns: member_id, label, lens_id, ls_id, ra, dec, tier, weight, type, name (of the lens), those of
+    `SWEEP_CONDITIONS`, brickname (None where no brick is known), stem (last part of the key, without suffix), key, and
+    of the cutout that is there: cutout_id, uri, status, sha256 (None where there is none).
     """
     targets = _members(connection, draw, version)
     bricknames = _bricknames(connection, draw)
@@ -95,6 +104,23 @@ def load_cutouts(connection: Connection, draw: DrawRef, version: str) -> pd.Data
     return as_frame(rows, ("member_id", "cutout_id", "uri", "status", "sha256"))
 
 
+def refuse_used(connection: Connection, uris: Sequence[str]) -> None:
+    """Refuse to make files that are those of other cutouts already, such as those of another survey in one store.
+
+    Raises
+    ------
+    CutoutError
+        When there is one.
+    """
+    is_among = Cutout.uri == any_(literal(list(uris), ARRAY(Text)))
+    used = connection.execute(select(Cutout.uri, Cutout.survey, Cutout.layer).where(is_among).limit(1)).one_or_none()
+    if used is not None:
+        raise CutoutError(
+            f"{used.uri}: is the file of another cutout (survey {used.survey}, layer {used.layer}): "
+            "make these as another version with --version"
+        )
+
+
 def as_frame(rows: Iterable[Sequence[Any]], names: Sequence[str]) -> pd.DataFrame:
     """Make a table of database rows; columns of integers become Int64, since float64 cannot hold an ls_id."""
     columns = list(zip(*rows, strict=True)) or [()] * len(names)
@@ -108,7 +134,8 @@ def as_frame(rows: Iterable[Sequence[Any]], names: Sequence[str]) -> pd.DataFram
 def _members(connection: Connection, draw: DrawRef, version: str) -> pd.DataFrame:
     columns = (
         DrawMember.member_id, DrawMember.label, DrawMember.lens_id, DrawMember.ls_id, DrawMember.ra, DrawMember.dec,
-        DrawMember.tier, DrawMember.weight, Galaxy.nobs_z, Galaxy.type, Lens.name,
+        DrawMember.tier, DrawMember.weight, Galaxy.type, Lens.name,
+        *(getattr(Galaxy, name) for name in SWEEP_CONDITIONS),
     )  # fmt: skip
     members = (
         select(*columns)

@@ -28,6 +28,8 @@ class Job:
         Options of the command line, without dashes, and the configuration's keys that they set.
     slots
         Key that is told how many tasks the cluster runs at once.
+    has_store
+        Whether it works on the store, which all nodes must reach.
     """
 
     summary: str
@@ -35,6 +37,7 @@ class Job:
     run: str
     options: Mapping[str, str]
     slots: str
+    has_store: bool = False
 
 
 JOBS = {
@@ -49,9 +52,22 @@ JOBS = {
         },
         slots="n_workers",
     ),
+    "cutouts": Job(
+        summary="cut a draw out of the brick coadds",
+        config="etl.cutouts.config:CutoutConfig",
+        run="etl.emr.cutouts:run",
+        options={"draw": "draw", "version": "version"},
+        slots="n_workers",
+        has_store=True,
+    ),
+    "validate": Job(
+        summary="measure and audit the cutouts of a draw",
+        config="etl.validation.validate:ValidationConfig",
+        run="etl.emr.validate:run",
+        options={"draw": "draw", "version": "version", "recheck": "recheck"},
+        slots="n_workers",
+    ),
 }
-ARRIVING = {"cutouts": "the cutouts stage", "validate": "the cutouts stage"}
-"""Jobs that are named already, and what they arrive with."""
 
 
 def job_named(name: str) -> Job:
@@ -60,12 +76,10 @@ def job_named(name: str) -> Job:
     Raises
     ------
     EmrError
-        When there is none of that name, or none yet.
+        When there is none of that name.
     """
-    if name in ARRIVING:
-        raise EmrError(f"job {name} arrives with {ARRIVING[name]}; today a cluster runs: {', '.join(JOBS)}")
     if name not in JOBS:
-        raise EmrError(f"no job '{name}'; there are {', '.join([*JOBS, *ARRIVING])}")
+        raise EmrError(f"no job '{name}'; there are {', '.join(JOBS)}")
     return JOBS[name]
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from db.models.provenance import Artifact
 from db.provenance import git_commit, recorded_run
+from db.settings import settings
 from etl.emr.archive import Blob, code_archive, launch_files
 from etl.emr.aws import client, one_line
 from etl.emr.config import EmrConfig
@@ -18,6 +19,7 @@ from etl.emr.errors import EmrError
 from etl.emr.jobs import job_config, job_named, split_arguments
 from etl.emr.request import Launch, job_flow
 from etl.emr.upload import upload
+from etl.storage.store import S3_SCHEME
 
 
 def prepare(
@@ -35,7 +37,7 @@ def prepare(
     Raises
     ------
     EmrError
-        When job, preset, places or database do not go together.
+        When job, preset, places, database or store do not go together.
     ConfigError
         When the job's configuration is refused.
     """
@@ -49,7 +51,7 @@ def prepare(
         job=job_name,
         job_config=stage,
         places=tuple(places),
-        environment=database_environment(config),
+        environment=database_environment(config) | (_store() if job.has_store else {}),
         code=code_archive(),
         files=tuple(launch_files()),
         git_commit=git_commit(),
@@ -82,6 +84,16 @@ def _record(engine: Engine, run_id: int, uri: str, code: Blob) -> None:
     with engine.begin() as connection:
         # The same code as a launch before is the same artifact, which that launch wrote.
         connection.execute(insert(Artifact).values(row).on_conflict_do_nothing())
+
+
+def _store() -> dict[str, str]:
+    """Tell the nodes where the store is."""
+    store = settings().store
+    if not store.startswith(S3_SCHEME):
+        raise EmrError(
+            f"the nodes of a cluster do not reach the store {store}: set STRONGLENS_STORE to s3://bucket/prefix"
+        )
+    return {"STRONGLENS_STORE": store}
 
 
 def _refuse_places(preset_name: str, n_named: int | None, places: Sequence[str]) -> None:

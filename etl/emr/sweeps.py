@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 
 from db.engine import open_engine
 from db.settings import settings
+from etl.emr.progress import LoggedProgress
 from etl.sweeps.config import SweepLoadConfig
 from etl.sweeps.load import LoadOptions, SessionFactory, load_sweeps
 from etl.sweeps.source import find_sources
 
-_EVERY_S = 30.0
 _log = logging.getLogger(__name__)
 
 
@@ -20,7 +19,7 @@ def run(config: SweepLoadConfig, places: Sequence[str], session: SessionFactory)
     """Load the files that the places name; return 1 when one was refused or has failed, else 0."""
     sources = find_sources(places, settings().s3_endpoint_url)
     engine = open_engine()
-    options = LoadOptions(session=session, on_progress=_Progress().tell)
+    options = LoadOptions(session=session, on_progress=LoggedProgress("files").tell)
     result = load_sweeps(engine, sources, config, options)
     engine.dispose()
     counts = {status: len(result.with_status(status)) for status in ("loaded", "skipped", "refused", "failed")}
@@ -31,15 +30,3 @@ def run(config: SweepLoadConfig, places: Sequence[str], session: SessionFactory)
     for outcome in not_in:
         _log.error("%s: %s: %s", outcome.status, outcome.name, outcome.reason)
     return 1 if not_in else 0
-
-
-class _Progress:
-    """Lines of progress in the step's log, not too many of them."""
-
-    def __init__(self) -> None:
-        self._next_at = 0.0
-
-    def tell(self, done: int, total: int) -> None:
-        if time.monotonic() >= self._next_at:
-            self._next_at = time.monotonic() + _EVERY_S
-            _log.info("%d of %d files done", done, total)

@@ -44,9 +44,10 @@ def exact(column: pd.Series) -> pd.Series:
     return column
 
 
-def test_every_view_has_rows_but_the_one_that_must_not(read: Read) -> None:
+def test_every_view_has_rows_but_those_that_must_not(read: Read) -> None:
     sizes = {name: len(read(f"results.{name}")) for name in VIEW_ORDER}
     assert sizes.pop("split_leakage") == 0
+    assert sizes.pop("quarantine") == 0
     assert min(sizes.values()) > 0, sizes
 
 
@@ -69,6 +70,21 @@ def test_manifest(read: Read) -> None:
     for name in ("member_id", "label", "weight", "split", "pool", "uri", "sha256", "healpix_128"):
         pd.testing.assert_series_equal(found[name], wanted[name], check_names=False, check_dtype=False)
     assert {"train", "val", "test"} == set(found.split)
+
+
+def test_gates(read: Read) -> None:
+    found, verdict = read("results.gates"), read("imaging.validation")
+    rules = read("imaging.gate").merge(verdict, on=["draw_id", "version"]).set_index("rule")
+    assert set(found.rule) == set(rules.index) == {"positives_sound", "negatives_sound", "core_ratio", "no_shortcut"}
+    by_rule = found.set_index("rule").loc[rules.index]
+    for name in ("value", "limit_value", "is_passed", "detail", "is_go", "n_cutouts", "n_quarantined"):
+        pd.testing.assert_series_equal(by_rule[name], rules[name], check_names=False, check_dtype=False)
+    assert verdict.is_go.tolist() == [bool(found.is_passed.all())]
+    usable = read("imaging.cutout")
+    usable = usable[usable.uri.notna()].sort_values("cutout_id")
+    lines = "".join(f"{key} {digest}\n" for key, digest in zip(usable.cutout_id, usable.sha256, strict=True))
+    assert verdict.cutouts_sha256.tolist() == [hashlib.sha256(lines.encode()).hexdigest()]
+    assert verdict.n_cutouts.tolist() == [len(usable)]
 
 
 def test_positives(read: Read) -> None:

@@ -19,9 +19,9 @@ from etl.sweeps.box import box_of_name
 from etl.sweeps.config import SweepLoadConfig
 from etl.sweeps.reader import read_sweep
 from etl.sweeps.select import PoolSelection
+from tests.bench.limits import Measure, median
 from tests.bench.pool.checksum import key_sum, key_sums_of_pool
 from tests.bench.pool.full_scale import Loaded, batches
-from tests.bench.limits import Measure, median
 from tests.bench.pool.plans import shortened
 from tests.bench.pool.rates import load_with_spark
 from tests.bench.pool.sky import Box, boxes, bricks

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import boto3
@@ -14,9 +17,12 @@ from astropy.wcs import WCS
 from moto.server import ThreadedMotoServer
 
 from etl.cutouts.brick import reject_reason
-from etl.cutouts.coadd import BrickPosition, slice_brick, slice_image
+from etl.cutouts.coadd import CoaddSource
+from etl.cutouts.source import Positions
+from etl.cutouts.windows import read_windows, windows_around
 from etl.errors import CoaddError
-from etl.storage import LocalStore, open_store
+from etl.storage import open_store
+from tests.etl.coadd_bricks import BrickImages, write_images
 
 BRICK = "0001m040"
 N = 240
@@ -59,11 +65,11 @@ def weight() -> dict[str, np.ndarray]:
     return {band: np.ones((N, N), np.float32) for band in "grz"}
 
 
-def some_positions(wcs: WCS) -> BrickPosition:
+def some_positions(wcs: WCS) -> Positions:
     x = np.array([119.5, 119.51, 60.2, 10.3, 239.2, 150.49])
     y = np.array([119.5, 119.49, 180.7, 100.0, 5.0, 88.6])
     ra, dec = wcs.all_pix2world(x, y, 0)
-    return BrickPosition(BRICK, ra % 360, dec)
+    return Positions(BRICK, ra % 360, dec)
 
 
 def test_slices_equal_astropy_cutouts_also_over_the_edges(
@@ -72,7 +78,7 @@ def test_slices_equal_astropy_cutouts_also_over_the_edges(
     wcs = brick_wcs()
     write_brick(tmp_path, pixels, weight, wcs)
     position = some_positions(wcs)
-    stack = slice_brick(LocalStore(tmp_path), position)
+    stack = CoaddSource(str(tmp_path)).slice(position).pixels
     assert stack.shape == (6, 101, 101, 3)
     assert stack.dtype == np.float32
     assert np.isnan(stack).any()
@@ -90,7 +96,7 @@ def test_the_pixel_that_holds_the_position_is_the_middle_one(
     wcs = brick_wcs()
     write_brick(tmp_path, pixels, weight, wcs)
     ra, dec = wcs.all_pix2world([100.0], [130.0], 0)
-    stack = slice_brick(LocalStore(tmp_path), BrickPosition(BRICK, ra % 360, dec))
+    stack = CoaddSource(str(tmp_path)).slice(Positions(BRICK, ra % 360, dec)).pixels
     assert stack[0, 50, 50, 1] == pixels["r"][130, 100]
 
 
@@ -101,35 +107,35 @@ def test_pixels_without_inverse_variance_are_nan_in_their_band_only(
     wcs = brick_wcs()
     write_brick(tmp_path, pixels, weight, wcs)
     ra, dec = wcs.all_pix2world([100.0], [130.0], 0)
-    stack = slice_brick(LocalStore(tmp_path), BrickPosition(BRICK, ra % 360, dec))[0]
+    stack = CoaddSource(str(tmp_path)).slice(Positions(BRICK, ra % 360, dec)).pixels[0]
     missing = np.isnan(stack)
     assert missing.sum(axis=(0, 1)).tolist() == [0, 0, 50]
     assert missing[20:30, 40:45, 2].all()
 
 
-def test_a_position_outside_the_image_has_no_pixels() -> None:
+def test_only_the_part_of_a_window_that_is_inside_the_image_has_pixels() -> None:
     image = np.ones((N, N), np.float32)
-    cut = slice_image(image, np.array([-0.6, 239.4, np.nan, 1e9]), np.array([5.0, 239.4, 5.0, 5.0]))
-    assert np.isnan(cut).all(axis=(1, 2)).tolist() == [True, False, True, True]
-    assert np.isfinite(cut[1]).sum() == 51 * 51
+    windows = windows_around(np.array([-0.6, 239.4, np.nan, 1e9, -50.6]), np.array([5.0, 239.4, 5.0, 5.0, 5.0]), 101)
+    cut = read_windows(image, image.shape, windows)
+    assert np.isfinite(cut).sum(axis=(1, 2)).tolist() == [50 * 56, 51 * 51, 0, 0, 0]
 
 
 def test_missing_and_broken_files_are_named(
     tmp_path: Path, pixels: dict[str, np.ndarray], weight: dict[str, np.ndarray]
 ) -> None:
-    wcs, store = brick_wcs(), LocalStore(tmp_path)
+    wcs, source = brick_wcs(), CoaddSource(str(tmp_path))
     position = some_positions(wcs)
     with pytest.raises(CoaddError, match=r"0001m040.*image-r"):
-        slice_brick(store, position)
+        source.slice(position)
     folder = write_brick(tmp_path, pixels, weight, wcs)
     (folder / f"legacysurvey-{BRICK}-invvar-z.fits.fz").unlink()
     with pytest.raises(CoaddError, match="invvar-z"):
-        slice_brick(store, position)
+        source.slice(position)
     broken = folder / f"legacysurvey-{BRICK}-image-g.fits.fz"
     write_brick(tmp_path, pixels, weight, wcs)
     broken.write_bytes(broken.read_bytes()[:4000])
     with pytest.raises(CoaddError, match="image-g") as caught:
-        slice_brick(store, position)
+        source.slice(position)
     assert "\n" not in str(caught.value)
 
 
@@ -139,7 +145,7 @@ def test_bands_with_another_projection_are_refused(
     write_brick(tmp_path, pixels, weight, brick_wcs())
     write_brick(tmp_path, {"z": pixels["z"]}, {"z": weight["z"]}, brick_wcs(dec=-4.001))
     with pytest.raises(CoaddError, match="band z has another"):
-        slice_brick(LocalStore(tmp_path), some_positions(brick_wcs()))
+        CoaddSource(str(tmp_path)).slice(some_positions(brick_wcs()))
 
 
 @pytest.mark.parametrize(
@@ -172,6 +178,53 @@ def test_bricks_in_a_bucket_give_the_same_pixels(
         for file in folder.iterdir():
             remote.put_bytes(file.relative_to(tmp_path).as_posix(), file.read_bytes())
         position = some_positions(brick_wcs())
-        np.testing.assert_array_equal(slice_brick(remote, position), slice_brick(LocalStore(tmp_path), position))
+        here = CoaddSource(str(tmp_path)).slice(position)
+        there = CoaddSource("s3://survey/dr10/south", f"http://{host}:{port}").slice(position)
+        np.testing.assert_array_equal(there.pixels, here.pixels)
+        assert there.sources[0][0].uri == f"s3://survey/dr10/south/coadd/000/{BRICK}"
+        sizes = [sorted(file.n_bytes for file in of.sources[0][0].files) for of in (there, here)]
+        assert sizes[0] == sizes[1]
     finally:
         server.stop()
+
+
+def test_bricks_on_a_web_server_give_the_same_pixels(
+    tmp_path: Path, pixels: dict[str, np.ndarray], weight: dict[str, np.ndarray]
+) -> None:
+    write_brick(tmp_path, pixels, weight, brick_wcs())
+    handler = partial(QuietHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            place = f"http://127.0.0.1:{server.server_port}"
+            position = some_positions(brick_wcs())
+            there, here = CoaddSource(place).slice(position), CoaddSource(str(tmp_path)).slice(position)
+            np.testing.assert_array_equal(there.pixels, here.pixels)
+            assert there.sources[0][0].uri == f"{place}/coadd/000/{BRICK}"
+            with pytest.raises(CoaddError, match="no legacysurvey-0002m040-image-r"):
+                CoaddSource(place).slice(Positions("0002m040", position.ra, position.dec))
+        finally:
+            server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_many_targets_are_cut_from_whole_images_as_few_are_from_tiles(
+    tmp_path: Path, pixels: dict[str, np.ndarray], weight: dict[str, np.ndarray]
+) -> None:
+    wcs = brick_wcs()
+    weight["r"][30:60, 100:140] = 0
+    images = {("image", band): image for band, image in pixels.items()}
+    images |= {("invvar", band): image for band, image in weight.items()}
+    write_images(tmp_path, BrickImages(BRICK, wcs, images), tile=60)
+    x, y = np.random.default_rng(2).uniform(0, N - 1, (2, 40))
+    ra, dec = wcs.all_pix2world(x, y, 0)
+    source = CoaddSource(str(tmp_path))
+    together = source.slice(Positions(BRICK, ra % 360, dec)).pixels
+    for i in range(len(x)):
+        np.testing.assert_array_equal(
+            together[i], source.slice(Positions(BRICK, ra[i : i + 1] % 360, dec[i : i + 1])).pixels[0]
+        )

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from etl.cutouts.brick import Target, _meta
 from etl.cutouts.files import SHAPE, Cutout, MetaValue, read_cutout, read_pixels, write_cutout
+from etl.cutouts.meta import Gaps, Target, meta_of
 from etl.cutouts.metrics import V1_METRICS
+from etl.cutouts.source import SourceVersion
 from etl.errors import CutoutError
 
 TARGET = Target(0, "cutouts/positives/v1/0001m040_7.npz", "0001m040_7", 1, 0.1, -3.9, "B", 0.5, 8, "REX")
 
+SOURCE = SourceVersion("coadd", "0001m040", "/coadds/coadd/000/0001m040", "a", ())
+
 
 def some_cutout(seed: int = 1) -> Cutout:
     pixels = np.random.default_rng(seed).normal(size=SHAPE).astype(np.float32)
-    meta: dict[str, MetaValue] = _meta(TARGET, "0001m040", "ls-dr10-south", np.isnan(pixels))
+    meta: dict[str, MetaValue] = meta_of(TARGET, "0001m040", "ls-dr10-south", SOURCE, Gaps((0, 0, 0), 0, 600))
     return Cutout(pixels, meta | {f"meta_{name}_r": 0.5 for name in V1_METRICS} | {"meta_quality_ok": True})
 
 
@@ -99,3 +103,18 @@ def test_damaged_pixels_are_refused() -> None:
     data[60_000] ^= 0xFF
     with pytest.raises(CutoutError, match="cutout cannot be read"):
         read_pixels(bytes(data), "x.npz")
+
+
+def test_the_bytes_are_those_of_zipfile_and_numpy_save_also_for_signs_and_kinds_that_compare_equal() -> None:
+    some = dict(some_cutout().meta)
+    for odd in (0.0, -0.0, float("nan"), 1, True, 1.0, "", "é", "x" * 40, np.float64(2.5), -(2**60)):
+        cutout = Cutout(some_cutout().pixels, some | {"meta_odd": odd})  # type: ignore[dict-item]
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
+            for name, value in {"cutout": cutout.pixels, **cutout.meta}.items():
+                saved_array = io.BytesIO()
+                np.lib.format.write_array(saved_array, np.asarray(value), version=(1, 0))
+                member = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+                member.external_attr = 0o600 << 16
+                archive.writestr(member, saved_array.getvalue())
+        assert write_cutout(cutout) == out.getvalue()

@@ -10,6 +10,8 @@ import pytest
 from db.models.imaging import CutoutMetric
 from etl.cutouts.files import read_cutout
 from etl.cutouts.metrics import V1_METRICS, measure_audit, measure_v1
+from etl.validation.border import border_statistics
+from etl.validation.measure import measure_planes
 
 
 def test_v1_gives_back_the_metrics_of_the_published_cutouts(shared_data: Path) -> None:
@@ -22,9 +24,8 @@ def test_v1_gives_back_the_metrics_of_the_published_cutouts(shared_data: Path) -
 
 
 def test_the_names_are_the_columns_of_the_table() -> None:
-    stack = np.zeros((1, 101, 101), np.float32)
-    ours = [f"v1_{name}_r" for name in measure_v1(stack)] + [f"audit_{name}_r" for name in measure_audit(stack)]
-    assert ours == [column.name for column in CutoutMetric.__table__.columns][1:]
+    ours = measure_planes(np.zeros((1, 3, 101, 101), np.float32))
+    assert list(ours) == [column.name for column in CutoutMetric.__table__.columns][1:]
 
 
 def test_audit_metrics_equal_plain_numpy_also_where_pixels_are_missing() -> None:
@@ -84,3 +85,33 @@ def test_an_image_measures_the_same_to_the_last_bit_in_any_company() -> None:
     for measure in (measure_v1, measure_audit):
         together, alone = measure(cube[..., 1]), measure(cube[4:5, :, :, 1].copy())
         assert all(together[name][4] == alone[name][0] for name in alone)
+    planes = cube.transpose(0, 3, 1, 2)
+    everything, alone = measure_planes(planes), measure_planes(planes[4:5].copy())
+    assert all(everything[name][4] == alone[name][0] for name in alone)
+    apart = measure_v1(cube[..., 1]), measure_audit(cube[..., 1])
+    for prefix, one in zip(("v1", "audit"), apart, strict=True):
+        for name, values in one.items():
+            np.testing.assert_array_equal(everything[f"{prefix}_{name}_r"], values)
+
+
+def test_border_statistics_equal_plain_numpy_also_where_pixels_are_missing() -> None:
+    planes = np.random.default_rng(8).normal(0.1, 0.3, (3, 3, 101, 101)).astype(np.float32)
+    planes[1, 0, :5], planes[1, 1, 2:4, :] = np.nan, np.nan
+    planes[2, 2] = np.nan
+    found = border_statistics(planes)
+    assert len(found) == 30
+    for image, number in [(image, number) for image in planes[:2] for number in range(3)] + [(planes[2], 1)]:
+        plane, band = image[number].astype(float), "grz"[number]
+        inside = plane.copy()
+        inside[5:96, 5:96] = np.nan
+        sides = {"south": plane[:5], "north": plane[96:], "east": plane[5:96, :5], "west": plane[5:96, 96:]}
+        truth = {f"border_p{q}_{band}": np.nanpercentile(inside, q) for q in (5, 25, 50, 75, 95)}
+        truth |= {f"border_std_{band}": np.nanstd(inside)}
+        truth |= {f"border_{side}_{band}": _mean(pixels) for side, pixels in sides.items()}
+        place = next(i for i in range(3) if np.array_equal(planes[i], image, equal_nan=True))
+        assert {name: found[name][place] for name in truth} == pytest.approx(truth, rel=1e-6, nan_ok=True)
+    assert all(np.isnan(found[name][2]) for name in found if name.endswith("_z"))
+
+
+def _mean(pixels: np.ndarray) -> float:
+    return float(pixels[~np.isnan(pixels)].mean()) if not np.isnan(pixels).all() else float("nan")

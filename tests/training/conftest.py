@@ -14,7 +14,7 @@ import torch
 from sqlalchemy import Engine, insert, select
 
 from db.models.catalog import Galaxy, Lens
-from db.models.imaging import Cutout
+from db.models.imaging import Cutout, Validation
 from db.models.sampling import Draw, DrawMember, SplitAssignment, SplitCell, SplitScheme, Stratum
 from db.provenance import recorded_run
 from db.settings import settings
@@ -236,6 +236,10 @@ def world(engine: Engine) -> World:
                 for i in range(n)
             ],
         )
+        verdict = {"draw_id": draw, "version": "v1", "is_go": True, "n_cutouts": n, "n_quarantined": 0, **origin}
+        lines = "".join(f"{key} {hashlib.sha256(data).hexdigest()}\n" for key, data in zip(ids, files, strict=True))
+        digest = hashlib.sha256(lines.encode()).hexdigest()
+        connection.execute(insert(Validation).values(verdict | {"cutouts_sha256": digest}))
     with engine.connect() as connection:
         assert list(connection.scalars(select(Cutout.cutout_id).order_by(Cutout.cutout_id))) == ids
     return World(pixels, labels, uris, ids)

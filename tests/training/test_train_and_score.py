@@ -12,14 +12,15 @@ import pytest
 import torch
 import yaml
 from sklearn.metrics import roc_auc_score
-from sqlalchemy import Engine, func, select, text, update
+from sqlalchemy import Engine, func, insert, select, text, update
 
 from db.errors import BusyError, MissingInputError
 from db.lock import only_one
 from db.models import Split
 from db.models.imaging import Cutout
-from db.models.provenance import Artifact, Run
+from db.models.provenance import Artifact, Config, Run
 from db.models.training import Epoch, Model, Score
+from db.provenance import canonical_config
 from db.settings import settings
 from etl.storage import open_store
 from training import registry, score
@@ -112,6 +113,7 @@ def test_a_model_is_trained_recorded_scored_and_then_left_alone(engine: Engine, 
         open_scorer(engine, "tiny")
 
 
+SMALL_FLOAT16 = Preprocessing(crop_px=32, annulus_inner_px=12, annulus_outer_px=16, pixel_dtype="float16")
 QUICK = {"epochs": 1, "epoch_images": 32}
 
 
@@ -152,7 +154,7 @@ def test_a_model_scores_the_cutouts_of_another_draw(engine: Engine, world: Any, 
             ),
         ):
             connection.execute(text(statement))
-    train_model(engine, recipe(**QUICK))
+    train_model(engine, recipe(**QUICK, accept_gate="seven of its negatives went to another draw"))
     n_all = len(world.labels)
     assert score_model(engine, "tiny").n_scored == n_all - 7
     assert score_model(engine, "tiny", draw="other").n_scored == 7
@@ -194,7 +196,7 @@ def test_the_control_knows_its_labels_and_scores_the_held_out_ones_by_chance(
 def test_a_collapse_marks_the_model_and_the_run_as_failed_and_can_be_repeated(
     engine: Engine, world: Any, recipe: Recipe, run_cli: Any, tmp_path: Path
 ) -> None:
-    blank_recipe = recipe(**QUICK).model_dump(mode="json")
+    blank_recipe = recipe(**QUICK, accept_gate="blank on purpose").model_dump(mode="json")
     with engine.begin() as connection:  # nothing to see in any cutout: the scores are all the same
         blank = open_store(settings().store).get_bytes(world.uris[0])
         for uri in world.uris:
@@ -294,13 +296,31 @@ def test_the_command_line_trains_and_scores(
     assert done.stderr.startswith("error: model 'ghost' is not there (models: other)")
 
 
-@pytest.mark.parametrize("name", ["demo", "resnet18"])
-def test_the_recipes_that_come_along_are_valid(name: str) -> None:
+def test_a_model_trained_before_recipes_got_their_newest_keys_is_still_known_and_used(
+    engine: Engine, world: Any, recipe: Recipe
+) -> None:
+    train_model(engine, recipe(**QUICK))
+    body = recipe(**QUICK).model_dump(mode="json")
+    del body["preprocessing"]["pixel_dtype"], body["accept_gate"]
+    digest, body = canonical_config(body)
+    with engine.begin() as connection:
+        connection.execute(insert(Config).values(config_sha256=digest, body=body))
+        connection.execute(update(Model).values(config_sha256=digest, preprocessing=body["preprocessing"]))
+    assert train_model(engine, recipe(**QUICK)).was_there
+    assert score_model(engine, "tiny", split=Split.VAL).n_scored == 45
+    with pytest.raises(TrainingError, match="another recipe"):
+        train_model(engine, recipe(**QUICK, preprocessing=SMALL_FLOAT16))
+
+
+@pytest.mark.parametrize(
+    ("name", "preprocessing"), [("demo", Preprocessing()), ("resnet18", Preprocessing(pixel_dtype="float16"))]
+)
+def test_the_recipes_that_come_along_are_valid(name: str, preprocessing: Preprocessing) -> None:
     from db.config import load_config
     from db.settings import CHECKOUT
 
     recipe = load_config(TrainConfig, CHECKOUT / "training" / "configs" / f"{name}.yaml")
-    assert recipe.preprocessing == Preprocessing()
+    assert recipe.preprocessing == preprocessing
 
 
 def test_the_demo_stays_within_its_image_steps() -> None:

@@ -211,10 +211,8 @@ def test_another_s3_server_keeps_the_archive_and_gives_it_to_the_job_but_to_no_s
     folder = folder_of(config, code)
     upload(config, folder, [code])
     assert (tmp_path / "served" / f"{folder.removeprefix('s3://')}/code.zip").read_bytes() == code.data
-    arguments = ("--archive", f"{folder}/code.zip", "--sha256", code.sha256, "cutouts")
-    assert job(*arguments).stderr.endswith(
-        "error: job cutouts arrives with the cutouts stage; today a cluster runs: sweeps\n"
-    )
+    arguments = ("--archive", f"{folder}/code.zip", "--sha256", code.sha256, "swipes")
+    assert job(*arguments).stderr.endswith("error: no job 'swipes'; there are sweeps, cutouts, validate\n")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     with pytest.raises(EmrError, match=r"code\.zip: AWS refuses \(") as refused:
@@ -231,7 +229,7 @@ def test_the_job_says_in_one_line_what_it_cannot_read_or_do(tmp_path: Path) -> N
     path.write_bytes(code.data)
     for arguments, words in (
         (("--archive", str(tmp_path / "none.zip"), "--sha256", code.sha256, "sweeps"), "none.zip: cannot be read"),
-        (("--archive", str(path), "--sha256", code.sha256, "cutouts"), "job cutouts arrives with"),
+        (("--archive", str(path), "--sha256", code.sha256, "swipes"), "no job 'swipes'"),
         (("--archive", str(path), "--sha256", code.sha256, "--config", '{"mag": 1}', "sweeps"), "unknown key 'mag'"),
     ):
         done = job(*arguments)

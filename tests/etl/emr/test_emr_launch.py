@@ -91,6 +91,18 @@ def test_the_step_says_region_code_configuration_and_files(monkeypatch: pytest.M
     assert make_url(url.partition("=")[2]).query["sslrootcert"] == "/opt/stronglens/root-certificate.pem"
 
 
+def test_a_job_that_works_on_the_store_tells_the_nodes_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STRONGLENS_STORE", "s3://lens-data/store")
+    words = ["--draw", "big", "--version", "v2", "s3://public/dr10/south"]
+    arguments = step(job_flow(prepare(emr_config(), "small", "cutouts", words)))
+    assert "STRONGLENS_STORE=s3://lens-data/store" in arguments
+    assert arguments[-2:] == ["cutouts", "s3://public/dr10/south"]
+    config = json.loads(arguments[arguments.index("--config") + 1])
+    assert (config["draw"], config["version"], config["n_workers"]) == ("big", "v2", 20)
+    sweeps = step(job_flow(prepare(emr_config(), "test", "sweeps", FILES)))
+    assert not [word for word in sweeps if word.startswith("STRONGLENS_STORE")]
+
+
 @pytest.mark.parametrize(
     ("preset", "words"),
     [
@@ -122,8 +134,9 @@ def test_a_preset_of_ones_own_stands_beside_those_that_are_shipped() -> None:
 @pytest.mark.parametrize(
     ("preset", "job", "words", "message"),
     [
-        ("test", "cutouts", FILES, "job cutouts arrives with the cutouts stage"),
-        ("test", "validate", FILES, "job validate arrives with"),
+        ("small", "cutouts", ("s3://public/dr10/south",), "set STRONGLENS_STORE to s3://bucket/prefix"),
+        ("small", "cutouts", ("--layer=x", "s3://public/dr10/south"), "--layer: no option of this job; it has --draw"),
+        ("small", "validate", (), "no place is given"),
         ("test", "swipes", FILES, "no job 'swipes'; there are sweeps, cutouts, validate"),
         ("huge", "sweeps", FILES, "no preset 'huge'; there are test, small"),
         ("test", "sweeps", FILES[:1], "preset test takes exactly 2 files, each by its name"),
