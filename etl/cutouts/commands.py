@@ -168,13 +168,13 @@ def _print(report: ValidationReport) -> None:
         pad_edge=False,
         collapse_padding=True,
     )
-    for heading in ("feature", "kind", "raw", "matched", "95 %", "verdict"):
+    for heading in ("feature", "kind", "raw", "matched", "adjusted", "judged by", "95 %", "verdict"):
         audit.add_column(heading, no_wrap=True)
     for row in report.features:
-        matched = "-" if row.auc_matched is None else f"{row.auc_matched:.3f}"
+        aucs = ("-" if auc is None else f"{auc:.3f}" for auc in (row.auc_raw, row.auc_matched, row.auc_adjusted))
         interval = "-" if row.auc_lo is None else f"{row.auc_lo:.3f}-{row.auc_hi:.3f}"
         verdict = row.verdict + (" *" if row.is_expected_physics else "")
-        audit.add_row(row.feature, row.kind, f"{row.auc_raw:.3f}", matched, interval, verdict)
+        audit.add_row(row.feature, row.kind, *aucs, row.judged_by, interval, verdict)
     console.print(audit)
     gates = Table(
         "rule", "value", "limit", "passed", "detail", title="Gates", box=SIMPLE, pad_edge=False, collapse_padding=True

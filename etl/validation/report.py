@@ -24,6 +24,8 @@ class FeatureAudit:
     auc_lo: float | None
     auc_hi: float | None
     verdict: str
+    auc_adjusted: float | None
+    judged_by: str
 
     @property
     def is_fault(self) -> bool:
@@ -54,6 +56,8 @@ class ValidationReport:
     problems: tuple[str, ...]
     n_matched_positives: int
     is_small: bool
+    quarantined: tuple[tuple[str, int], ...] = ()
+    """Cutouts of the draw in quarantine, by reason, the most frequent first."""
 
     @property
     def is_go(self) -> bool:
