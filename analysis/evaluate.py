@@ -60,7 +60,8 @@ def evaluate_model(
 ) -> EvaluationSummary:
     """Evaluate a model and write the result, and record that the test split was read, and why.
 
-    A model that was evaluated with the same configuration and has no newer scores is left alone, unless `again`.
+    A model that was evaluated with the same configuration and manifest and has no newer scores is left alone, unless
+    `again`.
 
     Raises
     ------
@@ -70,7 +71,8 @@ def evaluate_model(
         When a cutout of the splits that are read has no score, or a class is absent there.
     """
     found = find_model(engine, model)
-    recorded = {"model": found.name, **config.model_dump(mode="json")}
+    manifest = read_manifest(engine, found.draw_id, found.scheme_id, found.cutout_version)
+    recorded = {"model": found.name, "manifest_sha256": manifest.digest(), **config.model_dump(mode="json")}
     with engine.connect() as connection:
         if not again and _is_current(connection, found.model_id, canonical_config(recorded)[0]):
             return EvaluationSummary(found.model_id, found.name, False, _n_accesses(connection, found.model_id))

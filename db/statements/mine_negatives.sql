@@ -13,6 +13,7 @@ WITH
             AND c.ls_id IS NOT NULL
             AND c.version = :cutout_version
             AND c.status <> 'rejected'
+            AND NOT EXISTS (SELECT FROM imaging.quarantine AS q WHERE q.cutout_id = c.cutout_id)
             AND NOT EXISTS (SELECT FROM sampling.draw_member AS m WHERE m.draw_id = :base_draw_id AND m.ls_id = c.ls_id)
             AND NOT EXISTS (SELECT FROM catalog.lens_neighbour AS n WHERE n.ls_id = c.ls_id)
         GROUP BY c.ls_id

@@ -1,8 +1,8 @@
 -- Grain: one positive below the threshold of one operating point of one model, the lowest score first.
--- Inputs: evaluation.operating_point; sampling.draw_member, stratum, split_cell; imaging.cutout; training.score, model;
+-- Inputs: evaluation.operating_point; sampling.draw_member, stratum, split_cell; imaging.cutout, quarantine; training.score, model;
 --   catalog.lens.
 -- Units: ra, dec in degrees.
--- Excludes: positives without a cutout (rejected pixels); they have no score.
+-- Excludes: quarantined cutouts; positives without a cutout (rejected pixels); they have no score.
 CREATE OR REPLACE VIEW results.false_negatives AS
 SELECT
     mo.model_id,
@@ -30,4 +30,5 @@ JOIN imaging.cutout AS c ON c.lens_id = dm.lens_id AND c.survey = mo.survey AND 
 JOIN training.score AS s ON s.model_id = mo.model_id AND s.cutout_id = c.cutout_id AND s.score < o.threshold
 JOIN sampling.split_cell AS cell ON cell.scheme_id = mo.scheme_id AND cell.healpix_128 = dm.healpix_128
 JOIN catalog.lens AS l ON l.lens_id = dm.lens_id
-LEFT JOIN sampling.stratum AS st ON st.stratum_id = dm.stratum_id;
+LEFT JOIN sampling.stratum AS st ON st.stratum_id = dm.stratum_id
+WHERE NOT EXISTS (SELECT 1 FROM imaging.quarantine AS q WHERE q.cutout_id = s.cutout_id);

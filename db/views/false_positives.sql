@@ -1,14 +1,15 @@
 -- Grain: one negative at or above the threshold of one operating point of one model, ranked by score.
--- Inputs: evaluation.operating_point; training.score (through its index), training.model; imaging.cutout;
+-- Inputs: evaluation.operating_point; training.score (through its index), training.model; imaging.cutout, quarantine;
 --   sampling.draw_member, stratum, split_cell; catalog.lens_neighbour, galaxy (by key).
 -- Units: ra, dec in degrees; mag_r_ab AB, not dereddened.
--- Excludes: negatives within 11 arcsec of any lens known now (they are candidates, not false positives; see top_candidates).
+-- Excludes: quarantined cutouts; negatives within 11 arcsec of any lens known now (they are candidates, not false positives; see top_candidates).
 CREATE OR REPLACE VIEW results.false_positives AS
 WITH
     exceedance AS (
         SELECT o.operating_point_id, o.model_id, o.fpr_target, o.threshold, s.cutout_id, s.score
         FROM evaluation.operating_point AS o
         JOIN training.score AS s ON s.model_id = o.model_id AND s.score >= o.threshold
+        WHERE NOT EXISTS (SELECT 1 FROM imaging.quarantine AS q WHERE q.cutout_id = s.cutout_id)
     )
 SELECT
     mo.model_id,

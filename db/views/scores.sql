@@ -1,7 +1,7 @@
 -- Grain: one score of one model for one cutout of the model's draw.
--- Inputs: training.score, training.model; imaging.cutout; sampling.draw_member, stratum, split_cell; catalog.lens, galaxy (by key).
+-- Inputs: training.score, training.model; imaging.cutout, quarantine; sampling.draw_member, stratum, split_cell; catalog.lens, galaxy (by key).
 -- Units: score in [0, 1], not a probability as such; ra, dec in degrees; mag_* AB, not dereddened; psf in arcsec.
--- Excludes: cutouts scored outside the model's draw.
+-- Excludes: quarantined cutouts; cutouts scored outside the model's draw.
 CREATE OR REPLACE VIEW results.scores AS
 SELECT
     mo.model_id,
@@ -44,4 +44,5 @@ JOIN sampling.draw_member AS dm
 JOIN sampling.split_cell AS cell ON cell.scheme_id = mo.scheme_id AND cell.healpix_128 = dm.healpix_128
 LEFT JOIN sampling.stratum AS st ON st.stratum_id = dm.stratum_id
 LEFT JOIN catalog.lens AS l ON l.lens_id = dm.lens_id
-LEFT JOIN catalog.galaxy AS g ON g.ls_id = dm.ls_id;
+LEFT JOIN catalog.galaxy AS g ON g.ls_id = dm.ls_id
+WHERE NOT EXISTS (SELECT 1 FROM imaging.quarantine AS q WHERE q.cutout_id = sc.cutout_id);

@@ -1,9 +1,9 @@
 -- Grain: one scored cutout of one model, ranked within the model by score (ties by cutout).
--- Inputs: training.score (through its index), training.model; imaging.cutout; sampling.draw_member, split_cell;
+-- Inputs: training.score (through its index), training.model; imaging.cutout, quarantine; sampling.draw_member, split_cell;
 --   catalog.lens_neighbour, lens.
 -- Units: ra, dec in degrees; separations in arcsec. known_lens_*: the nearest known lens or cluster core within 11 arcsec of
 --   a negative, or the positive itself; NULL: no known lens there, as far as `stronglens match` has been run.
--- Excludes: nothing. Ask for one model and `rank <= K`: the ranking then stops after K rows.
+-- Excludes: quarantined cutouts. Ask for one model and `rank <= K`: the ranking then stops after K rows.
 CREATE OR REPLACE VIEW results.top_candidates AS
 WITH
     ranked AS (
@@ -11,6 +11,7 @@ WITH
             s.model_id, s.cutout_id, s.score,
             row_number() OVER (PARTITION BY s.model_id ORDER BY s.score DESC, s.cutout_id) AS rank
         FROM training.score AS s
+        WHERE NOT EXISTS (SELECT 1 FROM imaging.quarantine AS q WHERE q.cutout_id = s.cutout_id)
     )
 SELECT
     mo.model_id,

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, exists, select
 
-from db.models.imaging import Cutout, Pack, PackShard
+from db.models.imaging import Cutout, Pack, PackShard, Quarantine
 from db.models.provenance import Artifact
 from db.models.sampling import DrawMember
 from db.models.training import Model
@@ -32,8 +32,8 @@ class Recorded:
 class Selection:
     """Which objects are meant; all that are recorded where nothing is said.
 
-    `draw` takes the cutouts of a draw and what was made from them, `cutout_version` those of one version, `prefix`
-    the keys that begin with it.
+    `draw` takes the cutouts of a draw that are not quarantined and what was made from them (complete packs, models),
+    `cutout_version` those of one version, `prefix` the keys that begin with it.
     """
 
     draw: str | None = None
@@ -83,6 +83,7 @@ def _cutouts(draw: DrawRef | None, version: str | None) -> _Rows:
         query = query.where(Cutout.version == version)
     if draw is None:
         return query
+    query = query.where(~exists().where(Quarantine.cutout_id == Cutout.cutout_id))
     is_member = exists().where(DrawMember.draw_id == draw.draw_id)
     is_positive = is_member.where(DrawMember.label == 1, DrawMember.lens_id == Cutout.lens_id)
     is_negative = is_member.where(DrawMember.label == 0, DrawMember.ls_id == Cutout.ls_id)
@@ -102,7 +103,7 @@ def _indexes(draw: DrawRef | None, version: str | None) -> _Rows:
 def _of_packs(query: _Rows, draw: DrawRef | None, version: str | None) -> _Rows:
     if version is not None:
         query = query.where(Pack.version == version)
-    return query if draw is None else query.where(Pack.draw_id == draw.draw_id)
+    return query if draw is None else query.where(Pack.draw_id == draw.draw_id, Pack.status == "complete")
 
 
 def _checkpoints(draw: DrawRef | None, version: str | None) -> _Rows:

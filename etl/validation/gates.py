@@ -11,6 +11,7 @@ import pandas as pd
 from etl.validation.adjust import adjusted
 from etl.validation.matching import Pairs
 from etl.validation.report import FeatureAudit, GateVerdict
+from etl.validation.shortcuts import EXPECTED
 
 MIN_POSITIVES_SOUND = 1.0
 MIN_NEGATIVES_SOUND = 0.98
@@ -41,12 +42,14 @@ def judge(
 
 
 def _positives(members: pd.DataFrame) -> GateVerdict:
+    """Every positive of the draw but those rejected when they were cut, which have no pixels to train on."""
     positives = members[members["label"] == 1]
-    stored = positives["uri"].notna()
     rejected, uncut = int((positives["status"] == "rejected").sum()), int(positives["status"].isna().sum())
-    n_stored, n_sound = int(stored.sum()), int(positives.loc[stored, "is_sound"].sum())
-    value = n_sound / n_stored if n_stored else 0.0
-    detail = f"{n_sound} of {n_stored} stored positives are sound; {rejected} were rejected when cut, {uncut} not cut"
+    n_wanted, n_sound = len(positives) - rejected, int(positives["is_sound"].sum())
+    value = n_sound / n_wanted if n_wanted else 0.0
+    detail = (
+        f"{n_sound} of {n_wanted} positives have a sound cutout, {uncut} not cut; {rejected} were rejected when cut"
+    )
     return GateVerdict("positives_sound", value, MIN_POSITIVES_SOUND, value >= MIN_POSITIVES_SOUND, detail)
 
 
@@ -93,6 +96,11 @@ def _median(values: Floats) -> np.float64:
 
 
 def _no_fault(features: Sequence[FeatureAudit]) -> GateVerdict:
+    """Nothing is red, and everything was judged: a feature that one class lacks altogether is a difference too."""
     faults = [feature.feature for feature in features if feature.is_fault]
+    absent = sorted(set(EXPECTED) - {feature.feature for feature in features})
     detail = f"red features that lensing does not explain: {', '.join(faults) or 'none'}; {len(features)} audited"
-    return GateVerdict("no_shortcut", float(len(faults)), 0.0, not faults and bool(features), detail)
+    if absent:
+        detail += f"; not audited, for want of values in both classes or of sky cells: {', '.join(absent)}"
+    n_bad = len(faults) + len(absent)
+    return GateVerdict("no_shortcut", float(n_bad), 0.0, n_bad == 0, detail)

@@ -76,6 +76,10 @@ class _Judged:
     adjusted: FoldedAuc | None = None
 
 
+EXPECTED = (*AUDIT_FEATURES, METADATA_CLASSIFIER, BORDER_CLASSIFIER)
+"""All that an audit must judge; what it could not judge is no good sign."""
+
+
 class _Audit:
     def __init__(self, objects: pd.DataFrame, pairs: Pairs, settings: AuditSettings) -> None:
         self.objects, self.pairs, self.settings = objects, pairs, settings
@@ -85,7 +89,7 @@ class _Audit:
 
     def run(self) -> tuple[FeatureAudit, ...]:
         border = tuple(name for name in self.objects.columns if name.startswith("border_"))
-        has_conditions = self.objects[list(CONDITIONS)].notna().all(axis=1).to_numpy()
+        has_conditions = self.objects[list(CONDITIONS)].notna().any(axis=1).to_numpy()
         audits = [self.feature(name) for name in AUDIT_FEATURES]
         audits.append(self.classifier((METADATA_CLASSIFIER, "metadata"), CONDITIONS, has_conditions))
         audits.append(self.classifier((BORDER_CLASSIFIER, "border"), border, np.ones(len(self.objects), bool)))

@@ -43,6 +43,23 @@ def test_other_targets_are_evaluated_anew(populated: Populated) -> None:
     assert targets == {0.05}
 
 
+def test_a_quarantined_cutout_counts_no_more_and_makes_an_evaluation_stale(populated: Populated) -> None:
+    counts = text("SELECT count(*) FROM results.scores WHERE model_name = 'tiny'")
+    put = "INSERT INTO imaging.quarantine (cutout_id, reason, detail, run_id) "
+    put += "SELECT c.cutout_id, 'altered', 'x', c.run_id "
+    with populated.engine.begin() as connection:
+        before = connection.scalar(counts)
+        put += "FROM imaging.cutout c JOIN results.manifest m USING (cutout_id) WHERE m.split = 'test' AND m.label = 0 "
+        connection.execute(text(put + "ORDER BY cutout_id LIMIT 3"))
+        assert connection.scalar(counts) == before - 3
+        for view in ("top_candidates", "false_positives", "false_negatives"):
+            listed = f"SELECT count(*) FROM results.{view} JOIN imaging.quarantine USING (cutout_id)"
+            assert connection.scalar(text(listed)) == 0
+    done = evaluate_model(populated.engine, populated.model, EvaluateConfig())
+    assert done.was_evaluated
+    assert not evaluate_model(populated.engine, populated.model, EvaluateConfig()).was_evaluated
+
+
 def test_a_half_scored_model_is_refused_and_keeps_its_results(populated: Populated) -> None:
     half = "DELETE FROM training.score s USING results.manifest m WHERE m.cutout_id = s.cutout_id AND m.split = 'test' "
     with populated.engine.begin() as connection:

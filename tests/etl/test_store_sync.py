@@ -125,6 +125,32 @@ def test_a_second_sync_copies_only_what_is_missing_or_of_another_size(
     assert (copy / fourth).stat().st_mtime_ns == untouched
 
 
+def test_a_copy_of_a_draw_leaves_quarantined_cutouts_and_unfinished_packs(
+    sync: RunCli, world: World, engine: Engine, tmp_path: Path
+) -> None:
+    lost, *_ = sorted(key for key in world.files if key.startswith("cutouts/"))
+    (world.root / lost).unlink()
+    assert sync("--draw", "d").returncode == 1
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO imaging.quarantine (cutout_id, reason, detail, run_id) "
+                "SELECT cutout_id, 'missing', 'x', run_id FROM imaging.cutout WHERE uri = :uri"
+            ),
+            {"uri": f"store:{lost}"},
+        )
+        connection.execute(
+            text(
+                "UPDATE imaging.pack SET status = 'writing', index_uri = NULL, index_sha256 = NULL, "
+                "index_n_bytes = NULL"
+            )
+        )
+    done = sync("--draw", "d", "--delete")
+    assert (done.returncode, done.stderr) == (0, "")
+    packed = {key for key in world.files if key.startswith("packs/")}
+    assert set(found_in(tmp_path / "copy")) - packed == set(world.files) - packed - {lost}
+
+
 def test_a_selection_takes_a_prefix_a_version_or_a_draw(
     engine: Engine, world: World, sync: RunCli, tmp_path: Path
 ) -> None:

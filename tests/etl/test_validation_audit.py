@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +19,7 @@ from etl.validation.gates import judge
 from etl.validation.matching import CALIPERS, Pairs, match_classes
 from etl.validation.objects import AUDIT_FEATURES, CONDITIONS
 from etl.validation.report import FeatureAudit, GateVerdict, ValidationReport, write_report
-from etl.validation.shortcuts import AuditSettings, audit_shortcuts, verdict_of
+from etl.validation.shortcuts import EXPECTED, AuditSettings, audit_shortcuts, verdict_of
 from tests.builders import insert_draw, insert_run
 
 SETTINGS = AuditSettings(n_bootstrap=200, seed=42, min_matched_positives=30)
@@ -231,6 +233,11 @@ def test_verdicts_follow_the_limits(bound: float, word: str) -> None:
 NO_COVARIATES: dict[str, object] = dict.fromkeys(COVARIATES, np.nan) | {"type": "SER", "healpix_128": 1}
 
 
+AUDITED = [
+    FeatureAudit(name, "image", False, 50, 100, 50, 0.5, 0.5, 0.4, 0.6, "green", None, "matched") for name in EXPECTED
+]
+
+
 def gate_members(n_bad_negatives: int, n_bad_positives: int) -> pd.DataFrame:
     label = np.r_[np.ones(50, int), np.zeros(100, int)]
     is_sound = np.ones(150, bool)
@@ -254,10 +261,9 @@ def test_gates_pass_up_to_their_limits(negatives: int, positives: int, core: flo
     members = gate_members(negatives, positives)
     sound = members.assign(audit_core_4px_r=np.where(members["label"] == 1, core, 1.0), **NO_COVARIATES)
     pairs = Pairs(np.arange(50), np.arange(50, 100))
-    clean = FeatureAudit("audit_mad_r", "image", False, 50, 100, 50, 0.5, 0.5, 0.4, 0.6, "green", None, "matched")
-    gates = judge(members, sound, pairs, [clean])
+    gates = judge(members, sound, pairs, AUDITED)
     assert {gate.rule for gate in gates if not gate.is_passed} == failed
-    report = ValidationReport("d", "v1", 0, (clean,), gates, (), 50, is_small=False)
+    report = ValidationReport("d", "v1", 0, tuple(AUDITED), gates, (), 50, is_small=False)
     assert report.is_go == (not failed)
     assert report.verdict.startswith("GO" if not failed else "NO-GO")
 
@@ -265,9 +271,38 @@ def test_gates_pass_up_to_their_limits(negatives: int, positives: int, core: flo
 def test_a_red_feature_fails_the_shortcut_gate() -> None:
     members = gate_members(0, 0)
     sound = members.assign(audit_core_4px_r=1.0, **NO_COVARIATES)
-    red = FeatureAudit("audit_mad_r", "image", False, 50, 100, 50, 0.9, 0.9, 0.8, 0.95, "red", None, "matched")
-    gates = judge(members, sound, Pairs(np.arange(50), np.arange(50, 100)), [red])
+    red = [replace(one, verdict="red") if one.feature == "audit_mad_r" else one for one in AUDITED]
+    gates = judge(members, sound, Pairs(np.arange(50), np.arange(50, 100)), red)
     assert {gate.rule for gate in gates if not gate.is_passed} == {"no_shortcut"}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_what_was_not_audited_fails_the_shortcut_gate(name: str) -> None:
+    members = gate_members(0, 0)
+    sound = members.assign(audit_core_4px_r=1.0, **NO_COVARIATES)
+    rest = [one for one in AUDITED if one.feature != name]
+    gates = judge(members, sound, Pairs(np.arange(50), np.arange(50, 100)), rest)
+    (failed,) = (gate for gate in gates if not gate.is_passed)
+    assert failed.rule == "no_shortcut"
+    assert name in failed.detail
+
+
+def test_a_column_that_one_class_lacks_is_a_difference_and_not_an_excuse() -> None:
+    table = objects()
+    assert verdicts(table)["metadata_only"].verdict == "green"
+    table.loc[table["label"] == 1, "ebv_mag"] = np.nan
+    assert verdicts(table)["metadata_only"].is_fault
+
+
+def test_positives_that_were_never_cut_fail_their_gate_and_rejected_ones_do_not() -> None:
+    members = gate_members(0, 0)
+    sound = members.assign(audit_core_4px_r=1.0, **NO_COVARIATES)
+    one = members.index[members["label"] == 1][:1]
+    for status, is_passed in (("rejected", True), (None, False)):
+        lost = members.copy()
+        lost.loc[one, ["status", "uri", "is_sound"]] = [status, None, False]
+        gates = judge(lost, sound, Pairs(np.arange(50), np.arange(50, 100)), AUDITED)
+        assert {gate.rule: gate.is_passed for gate in gates}["positives_sound"] == is_passed
 
 
 def test_a_judged_audit_is_kept_and_one_of_an_earlier_revision_learns_what_it_was_judged_by(engine: Engine) -> None:

@@ -211,3 +211,21 @@ def _doubled(image: np.ndarray) -> bytes:
     with zipfile.ZipFile(out, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr("cutout.npy", _npy(image + 1))
     return out.getvalue()
+
+
+@pytest.mark.parametrize("is_deflated", [False, True])
+def test_any_damage_is_a_reason_and_never_an_end_of_the_run(tmp_path: Path, is_deflated: bool) -> None:
+    """Bytes flipped anywhere, most of all in headers and directory, where parsers trust them."""
+    whole = _compressed(pixels()) if is_deflated else write_cutout(Cutout(pixels(), META))
+    rng = np.random.default_rng(12)
+    files = {}
+    for number in range(400):
+        data = bytearray(whole)
+        where = rng.integers(0, 400, 3) if number % 2 else len(data) - 1 - rng.integers(0, 1500, 3)
+        for at in where:
+            data[at] ^= int(rng.integers(1, 256))
+        files[f"{number}.npz"] = bytes(data)
+    digest = hashlib.sha256(whole).hexdigest()
+    found = judged(tmp_path, files, sha256=digest)
+    assert None not in found.values()
+    assert len(set(found.values())) > 1
