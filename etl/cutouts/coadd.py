@@ -97,8 +97,8 @@ class CoaddSource:
             pixels, weight = cut_windows(planes, windows, is_whole=is_whole)
             conditions = _conditions(planes, centres, weight, is_whole=len(x) >= _WHOLE_AT * n_tiles)
         filled = fill_edges(pixels, windows, layout, store, positions.brickname)
-        sources = [(files.source, *filled.get(i, ())) for i in range(len(x))]
-        return Sliced(pixels, sources, [None] * len(x), conditions)
+        sources = [(files.source, *filled.sources.get(i, ())) for i in range(len(x))]
+        return Sliced(pixels, sources, [filled.failures.get(i) for i in range(len(x))], conditions)
 
     def _store(self) -> Store:
         return open_store(self.place, self.endpoint_url)

@@ -10,7 +10,7 @@ hunts for (docs/adr/0012).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -38,12 +38,22 @@ class _Gaps:
     dec: Floats
 
 
-def fill_edges(
-    pixels: Pixels, windows: Windows, layout: Layout, store: Store, brickname: str
-) -> dict[int, tuple[SourceVersion, ...]]:
+@dataclass(frozen=True)
+class Filled:
+    """What came of the windows that leave their brick, by number of the window.
+
+    `sources` are the neighbours that pixels came from; `failures` say which neighbour's files are damaged.
+    """
+
+    sources: dict[int, tuple[SourceVersion, ...]] = field(default_factory=dict)
+    failures: dict[int, str] = field(default_factory=dict)
+
+
+def fill_edges(pixels: Pixels, windows: Windows, layout: Layout, store: Store, brickname: str) -> Filled:
     """Fill the pixels beyond a brick's images from its neighbours, in place.
 
-    Neighbours are the bricks of the survey's grid that hold those pixels; one without all of its files is passed over.
+    Neighbours are the bricks of the survey's grid that hold those pixels; one without all of its files is passed over,
+    as the survey's rim has them. One whose files are there but damaged fails the windows that reach into it.
 
     Parameters
     ----------
@@ -51,29 +61,24 @@ def fill_edges(
         (n, 101, 101, 3), cut by `windows` from images of this layout.
     store, brickname
         Where bricks are, and whose images they are.
-
-    Returns
-    -------
-    dict
-        Number of a window to the neighbours that pixels of it came from.
-
-    Raises
-    ------
-    CoaddError
-        When a neighbour's files are there but unreadable.
     """
     gaps = _gaps(windows, layout)
-    sources: dict[int, tuple[SourceVersion, ...]] = {}
+    filled = Filled()
     if not len(gaps.target):
-        return sources
-    for name in name_of(np.unique(brick_of(gaps.ra, gaps.dec))).tolist():
+        return filled
+    brickid = brick_of(gaps.ra, gaps.dec)
+    near = np.unique(brickid)
+    for number, name in zip(near, name_of(near).tolist(), strict=True):
         files = None if name == brickname else _complete(store, name)
         if files is None:
             continue
-        with open_brick(store, files, PIXELS) as planes:
-            for target in _fill(pixels, gaps, planes, layout_of(planes, name)):
-                sources[target] = (*sources.get(target, ()), files.source)
-    return sources
+        try:
+            with open_brick(store, files, PIXELS) as planes:
+                for target in _fill(pixels, gaps, planes, layout_of(planes, name)):
+                    filled.sources[target] = (*filled.sources.get(target, ()), files.source)
+        except CoaddError as exc:
+            filled.failures.update(dict.fromkeys(np.unique(gaps.target[brickid == number]).tolist(), str(exc)))
+    return filled
 
 
 def _gaps(windows: Windows, layout: Layout) -> _Gaps:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from etl.cutouts.npy import MAGIC, array_of
 from etl.cutouts.npz import npz_bytes
 from etl.errors import CutoutError
 
@@ -16,6 +18,9 @@ N_PIXELS = 101
 """Pixels along each side."""
 
 PIXEL_SCALE_ARCSEC = 0.262
+SCALE_TOLERANCE = 1e-6
+"""Relative difference of a file's pixel scale from that of its row, beyond which it is another grid."""
+
 BANDS = "grz"
 """Bands, in the order of the last axis."""
 
@@ -61,7 +66,7 @@ def read_cutout(data: bytes, name: str = "cutout") -> Cutout:
     with _opened(data, name) as archive:
         pixels = _pixels_of(archive, name)
         meta: dict[str, MetaValue] = {}
-        for key in archive.files:
+        for key in _names_of(archive):
             if key != "cutout":
                 value = _member(archive, key, name)
                 if value.shape != () or value.dtype.kind not in _KINDS:
@@ -76,27 +81,31 @@ def read_pixels(data: bytes, name: str = "cutout") -> Pixels:
         return _pixels_of(archive, name)
 
 
-def _opened(data: bytes, name: str) -> np.lib.npyio.NpzFile:
-    try:
-        archive = np.load(io.BytesIO(data), allow_pickle=False)
-    except Exception as exc:  # damaged bytes make zipfile, zlib and tokenize raise whatever they like
-        raise CutoutError(f"{name}: is not a readable npz file ({_first_line(exc)}); make it again") from exc
-    if not isinstance(archive, np.lib.npyio.NpzFile):
+def _opened(data: bytes, name: str) -> zipfile.ZipFile:
+    if data.startswith(MAGIC):
         raise CutoutError(f"{name}: is a single array, expected an npz file")
-    _check_names(set(archive.files), name)
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    except Exception as exc:  # damaged bytes make zipfile raise whatever it likes
+        raise CutoutError(f"{name}: is not a readable npz file ({_first_line(exc)}); make it again") from exc
+    _check_names(set(_names_of(archive)), name)
     return archive
 
 
-def _pixels_of(archive: np.lib.npyio.NpzFile, name: str) -> Pixels:
+def _names_of(archive: zipfile.ZipFile) -> list[str]:
+    return [member.removesuffix(".npy") for member in archive.namelist()]
+
+
+def _pixels_of(archive: zipfile.ZipFile, name: str) -> Pixels:
     pixels = _member(archive, "cutout", name)
     _check_pixels(pixels, name)
-    return pixels.astype(np.float32, copy=False)
+    return np.array(pixels, np.float32)
 
 
-def _member(archive: np.lib.npyio.NpzFile, key: str, name: str) -> npt.NDArray[np.generic]:
+def _member(archive: zipfile.ZipFile, key: str, name: str) -> npt.NDArray[np.generic]:
     try:
-        return np.asarray(archive[key])
-    except Exception as exc:  # as above
+        return array_of(archive.read(f"{key}.npy"))
+    except Exception as exc:  # as above, and zlib
         raise CutoutError(f"{name}: {key} cannot be read ({_first_line(exc)}); make it again") from exc
 
 

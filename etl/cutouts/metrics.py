@@ -136,7 +136,7 @@ class _Region:
 
     def percentile(self, percent: float) -> Values:
         """Linear interpolation between order statistics, as numpy's default."""
-        return self._checked(_percentile(self.ordered, self.n_valid, percent))
+        return self._checked(percentile_of_known(self.ordered, self.n_valid, percent))
 
     def mad(self) -> Values:
         """Median absolute deviation, without 1.4826; the median is rounded to float32 before it is subtracted."""
@@ -164,7 +164,7 @@ class _Region:
 def _median(values: AnyFloats, n_valid: npt.NDArray[np.int64]) -> Values:
     """Median of each row; a partition is enough where all rows have as many values."""
     if (n_valid < values.shape[1]).any():
-        return _percentile(np.sort(values, axis=1), n_valid, 50)
+        return percentile_of_known(np.sort(values, axis=1), n_valid, 50)
     half = values.shape[1] // 2
     parted = np.partition(values, half, axis=1)
     upper = parted[:, half].astype(np.float64)
@@ -174,14 +174,18 @@ def _median(values: AnyFloats, n_valid: npt.NDArray[np.int64]) -> Values:
     return lower + (upper - lower) * 0.5
 
 
-def _percentile(ordered: Stack, n_valid: npt.NDArray[np.int64], percent: float) -> Values:
+def percentile_of_known(ordered: AnyFloats, n_valid: npt.NDArray[np.int64], percent: float) -> Values:
+    """Interpolate linearly between the order statistics of the last axis, as numpy does; NaN where nothing is known.
+
+    Values are sorted, `n_valid` (the other axes) of them known and infinity behind them.
+    """
     place = percent / 100 * np.maximum(n_valid - 1, 0)
     below = np.floor(place).astype(np.int64)
     above = np.minimum(below + 1, np.maximum(n_valid - 1, 0))
-    row = np.arange(len(ordered))
-    low, high = ordered[row, below].astype(np.float64), ordered[row, above].astype(np.float64)
-    with np.errstate(invalid="ignore"):  # rows without any data are inf - inf; they become NaN
-        return low + (high - low) * (place - below)
+    ranks = (below, above)
+    low, high = (np.take_along_axis(ordered, rank[..., None], axis=-1)[..., 0].astype(float) for rank in ranks)
+    with np.errstate(invalid="ignore"):  # without any data it is inf - inf
+        return np.where(n_valid > 0, low + (high - low) * (place - below), np.nan)
 
 
 @cache

@@ -1,29 +1,26 @@
 """A cutout's npz file taken apart by its own directory, as fast as it can be read.
 
 zipfile and numpy spend most of their time on the scalars around the pixels, which a validation of half a million files
-does not want. Only the plain layout is understood: members stored as they are, and npy headers of version 1. Anything
+does not want. Only the plain layout is understood: members stored as they are, values in C order. Anything
 else gives None, and is a matter for `etl.cutouts.files`, which says what is wrong.
 """
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Collection, Mapping
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from etl.cutouts.files import META_PREFIX
+from etl.cutouts.npy import Header, header_of
 
 Array = npt.NDArray[np.generic]
 
 _END = struct.Struct("<4s4H2LH")
 _ENTRY = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
-_NPY = b"\x93NUMPY\x01\x00"
-_N_NPY = len(_NPY) + 2
 _META = META_PREFIX.encode()
 
 
@@ -51,9 +48,9 @@ def _arrays(data: bytes, wanted: Collection[bytes]) -> dict[str, Array] | None:
         name = data[first : first + entry[10]]
         if entry[0] != b"PK\x01\x02" or entry[3] & 1 or entry[4] != 0 or entry[8] != entry[9] or name in seen:
             return None
-        values, dtype, shape, n_values = _member(data, entry[16], entry[9])
+        values, header = _member(data, entry[16], entry[9])
         if name in wanted:
-            arrays[name[:-4].decode()] = np.frombuffer(data, dtype, n_values, values).reshape(shape)
+            arrays[name[:-4].decode()] = header.values(data, values)
         elif not name.startswith(_META):
             return None
         seen.add(name)
@@ -61,27 +58,16 @@ def _arrays(data: bytes, wanted: Collection[bytes]) -> dict[str, Array] | None:
     return arrays if place == start else None
 
 
-def _member(data: bytes, place: int, n_bytes: int) -> tuple[int, np.dtype[np.generic], tuple[int, ...], int]:
-    """Find an array's values: where they begin, their type, shape and number."""
+def _member(data: bytes, place: int, n_bytes: int) -> tuple[int, Header]:
+    """Find an array's values: where they begin, and what they are."""
     local = _LOCAL.unpack_from(data, place)
     first = place + _LOCAL.size + local[9] + local[10]
-    values = first + _N_NPY + int.from_bytes(data[first + len(_NPY) : first + _N_NPY], "little")
-    dtype, shape, n_values = _header(data[first:values])
-    if local[0] != b"PK\x03\x04" or values + n_values * dtype.itemsize != first + n_bytes:
+    header = header_of(memoryview(data)[first : first + n_bytes])
+    values = first + header.n_bytes
+    if local[0] != b"PK\x03\x04" or values + header.n_values * header.dtype.itemsize != first + n_bytes:
         message = "not where its directory says"
         raise ValueError(message)
-    return values, dtype, shape, n_values
-
-
-@lru_cache(maxsize=512)
-def _header(header: bytes) -> tuple[np.dtype[np.generic], tuple[int, ...], int]:
-    """Read an npy header; all files have the same few."""
-    source = io.BytesIO(header)
-    if np.lib.format.read_magic(source) != (1, 0):
-        message = "another version"
-        raise ValueError(message)
-    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(source)
-    if is_fortran or dtype.hasobject:
+    if header.is_fortran or header.dtype.hasobject:
         message = "not plain values in C order"
         raise ValueError(message)
-    return dtype, shape, int(np.prod(shape, dtype=np.int64))
+    return values, header

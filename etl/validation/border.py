@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.cutouts.files import BANDS, N_PIXELS
-from etl.cutouts.metrics import BORDER_PX
+from etl.cutouts.metrics import BORDER_PX, percentile_of_known
 
 Planes = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float64]
@@ -30,7 +30,7 @@ def border_statistics(planes: Planes) -> dict[str, Values]:
     mean = _mean(kept, n_valid)
     offset = np.where(is_valid, kept - mean[..., None], 0)
     np.multiply(offset, offset, out=offset)
-    made = {f"p{percent}": _percentile(ordered, n_valid, percent) for percent in _PERCENTILES}
+    made = {f"p{percent}": percentile_of_known(ordered, n_valid, percent) for percent in _PERCENTILES}
     made["std"] = np.sqrt(_mean(offset, n_valid))
     first = 0
     for side, pixels in places.items():
@@ -53,16 +53,6 @@ def _places() -> dict[str, npt.NDArray[np.int64]]:
         "east": inside & (x < BORDER_PX),
     }
     return {name: np.flatnonzero(mask) for name, mask in sides.items()}
-
-
-def _percentile(ordered: Planes, n_valid: npt.NDArray[np.int64], percent: int) -> Values:
-    """Interpolate linearly between the order statistics of those values that are there, as numpy does."""
-    place = percent / 100 * np.maximum(n_valid - 1, 0)
-    below = np.floor(place).astype(np.int64)
-    above = np.minimum(below + 1, np.maximum(n_valid - 1, 0))
-    low, high = (np.take_along_axis(ordered, rank[..., None], axis=2)[..., 0].astype(float) for rank in (below, above))
-    with np.errstate(invalid="ignore"):  # borders without any data are inf - inf
-        return np.where(n_valid > 0, low + (high - low) * (place - below), np.nan)
 
 
 def _mean(values: npt.NDArray[np.floating], n_valid: npt.NDArray[np.int64]) -> Values:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from etl.cutouts.files import REQUIRED_META, SHAPE, Pixels, read_cutout
+from etl.cutouts.files import REQUIRED_META, SCALE_TOLERANCE, SHAPE, Pixels, read_cutout
+from etl.cutouts.npy import header_of
 from etl.cutouts.stored import stored_arrays
 from etl.errors import CutoutError
 from etl.storage import AbsentError, Store
@@ -77,7 +78,9 @@ def _broken_promise(meta: dict[str, object], promise: Promise) -> Fault | None:
         return Fault("wrong_layer", f"the file says layer {layer}, its row {promise.layer}")
     if bands != promise.bands:
         return Fault("wrong_bands", f"the file says bands {bands}, its row {promise.bands}")
-    if size != promise.n_pixels or not math.isclose(_number(scale), promise.pixel_scale_arcsec, rel_tol=1e-6):
+    if size != promise.n_pixels or not math.isclose(
+        _number(scale), promise.pixel_scale_arcsec, rel_tol=SCALE_TOLERANCE
+    ):
         wanted = f"{promise.n_pixels} px of {promise.pixel_scale_arcsec} arcsec"
         return Fault("wrong_grid", f"the file says {size} px of {scale} arcsec, its row {wanted}")
     return None
@@ -93,20 +96,12 @@ def _kind_of_ruin(data: bytes) -> str:
         return "pickled"
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            kinds = {name: _header(archive, name) for name in archive.namelist()}
+            kinds = {name: header_of(archive.read(name)) for name in archive.namelist()}
     except Exception:  # noqa: BLE001 - damaged bytes make zipfile, zlib and tokenize raise whatever they like
         return "unreadable"
-    if any(dtype.hasobject for _, dtype in kinds.values()):
+    if any(kind.dtype.hasobject for kind in kinds.values()):
         return "pickled"
-    shape, dtype = kinds.get(f"{_PIXELS}.npy", (SHAPE, np.dtype(np.float32)))
-    if shape != SHAPE:
+    pixels = kinds.get(f"{_PIXELS}.npy")
+    if pixels is not None and pixels.shape != SHAPE:
         return "wrong_shape"
-    return "wrong_dtype" if dtype != np.float32 else "unreadable"
-
-
-def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
-    with archive.open(name) as member:
-        version = np.lib.format.read_magic(member)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(member)
-    return shape, dtype
+    return "wrong_dtype" if pixels is not None and pixels.dtype != np.float32 else "unreadable"

@@ -10,7 +10,6 @@ import pytest
 from etl.bricks import brick_of, brick_of_name, centre_of, name_of
 from etl.cutouts.coadd import CoaddSource
 from etl.cutouts.source import Positions
-from etl.errors import CoaddError
 from tests.etl.coadd_bricks import SCALE_DEG, BrickImages, tan_wcs, write_images
 
 OWN = str(name_of(brick_of([150.0], [30.0]))[0])
@@ -82,16 +81,21 @@ def test_what_lies_beyond_the_image_is_the_neighbours_nearest_pixel(
     assert abs(corner[0][1] - corner[0][0]) > 0.05
 
 
-def test_a_window_inside_names_its_own_brick_only_and_asks_no_neighbour(
+def test_a_damaged_neighbour_fails_only_the_windows_that_reach_into_it(
     tmp_path: Path, eastern_edge: tuple[float, float, str]
 ) -> None:
     own, other = two_bricks(tmp_path, eastern_edge)
     for path in (tmp_path / "coadd" / other.name[:3] / other.name).iterdir():
         path.write_bytes(b"not FITS")
-    inside = CoaddSource(str(tmp_path)).slice(at(own, 120, 78))
-    assert [source.name for source in inside.sources[0]] == [OWN]
-    with pytest.raises(CoaddError, match=other.name):
-        CoaddSource(str(tmp_path)).slice(at(own, 15, 78))
+    inside, across = (120, 78), (15, 78)
+    ra, dec = own.wcs.all_pix2world(*np.array([inside, across], float).T, 0)
+    sliced = CoaddSource(str(tmp_path)).slice(Positions(own.name, ra, dec))
+    assert [source.name for source in sliced.sources[0]] == [OWN]
+    whole, damaged = sliced.failures
+    assert whole is None
+    assert damaged is not None
+    assert other.name in damaged
+    np.testing.assert_array_equal(sliced.pixels[0], CoaddSource(str(tmp_path)).slice(at(own, *inside)).pixels[0])
 
 
 def test_a_neighbour_that_is_absent_or_lacks_a_band_leaves_the_pixels_missing(

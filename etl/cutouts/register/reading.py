@@ -12,14 +12,21 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 
 from etl.cutouts.brick import centre_has_data, reject_reason
-from etl.cutouts.files import BANDS, N_PIXELS, PIXEL_SCALE_ARCSEC, MetaValue, Pixels, read_cutout
+from etl.cutouts.files import (
+    BANDS,
+    N_PIXELS,
+    PIXEL_SCALE_ARCSEC,
+    SCALE_TOLERANCE,
+    MetaValue,
+    Pixels,
+    read_cutout,
+)
 from etl.cutouts.register.errors import Kind, NotTaken
 from etl.cutouts.register.place import Place
 from etl.cutouts.source import SourceKind
 from etl.errors import CutoutError
 from etl.storage import AbsentError
 
-SCALE_TOLERANCE_ARCSEC = 1e-4
 _BRICKNAME = re.compile(r"(\d{4}[mp]\d{3})_(.+)")
 _KINDS_OF_OBJECT = {"positive": True, "negative": False}
 
@@ -163,7 +170,7 @@ def _check_grid(meta: Mapping[str, MetaValue]) -> None:
         raise _RefusedError(Kind.LAYOUT, f"its bands are {bands}, expected {BANDS}")
     if size != N_PIXELS:
         raise _RefusedError(Kind.LAYOUT, f"meta_size is {size}, expected {N_PIXELS}")
-    if not abs(scale - PIXEL_SCALE_ARCSEC) <= SCALE_TOLERANCE_ARCSEC:
+    if not math.isclose(scale, PIXEL_SCALE_ARCSEC, rel_tol=SCALE_TOLERANCE):
         raise _RefusedError(Kind.LAYOUT, f"a pixel is {scale} arcsec, expected {PIXEL_SCALE_ARCSEC}")
 
 
@@ -191,14 +198,17 @@ def _number(meta: Mapping[str, MetaValue], name: str) -> float:
 def _worst_missing(pixels: Pixels) -> float:
     """Return the fraction of pixels without data in the worst band, if it is low enough.
 
-    Exact zeros count as missing: the service writes them where it has no image, and earlier tools kept them.
+    Exact zeros are refused: the service writes them where it has no image, and earlier tools kept them. A file is taken
+    byte for byte, so they would be measured and trained on as a sky without noise.
     """
     if np.isinf(pixels).any():
         raise _RefusedError(Kind.QUALITY, "holds infinite values")
-    missing = np.isnan(pixels) | (pixels == 0)
+    n_zero = int((pixels == 0).sum())
+    if n_zero:
+        raise _RefusedError(Kind.QUALITY, f"{n_zero} pixels are exactly 0, not NaN: no data there; make it again")
+    missing = np.isnan(pixels)
     fraction = missing.mean(axis=(0, 1))
-    hidden = np.where(missing, np.float32(np.nan), pixels)
-    is_near = np.array([not centre_has_data(hidden[..., index : index + 1]) for index in range(len(BANDS))])
+    is_near = np.array([not centre_has_data(pixels[..., index : index + 1]) for index in range(len(BANDS))])
     reason = reject_reason(fraction, is_near)
     if reason is not None:
         raise _RefusedError(Kind.QUALITY, reason)
