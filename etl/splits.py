@@ -26,6 +26,8 @@ from db.provenance import recorded_run
 from etl.errors import SamplingError
 
 NSIDE = 128
+CALIBRATION_BELOW = 0.5
+"""Cells of val whose second hash is below this are the calibration part."""
 
 
 class SplitConfig(StageConfig):
@@ -66,9 +68,21 @@ def cell_u(pixels: np.ndarray, seed: int) -> np.ndarray:
     seed
         Hashed with the number as ``f"{pixel}_{seed}"``.
     """
+    return _hashed(pixels, str(seed))
+
+
+def _hashed(pixels: np.ndarray, salt: str) -> np.ndarray:
     # SHA-256 has no vectorised form; the whole sky is 196,608 cells and takes a fifth of a second.
-    first = b"".join(hashlib.sha256(f"{pixel}_{seed}".encode()).digest()[:4] for pixel in pixels.tolist())
+    first = b"".join(hashlib.sha256(f"{pixel}_{salt}".encode()).digest()[:4] for pixel in pixels.tolist())
     return np.frombuffer(first, dtype=">u4").astype(np.float64) / 2**32
+
+
+def is_calibration_cell(pixels: np.ndarray, seed: int) -> np.ndarray:
+    """Say which cells of val are for calibration: half of them, by another hash than that of their split; shape (n,).
+
+    Scores are calibrated and ensembles combined on this part, and no checkpoint is chosen on it.
+    """
+    return _hashed(pixels, f"{seed}_calibration") < CALIBRATION_BELOW
 
 
 def split_of_cells(pixels: np.ndarray, config: SplitConfig) -> np.ndarray:
@@ -123,11 +137,13 @@ def _ensure_scheme(connection: Connection, config: SplitConfig, run_id: int) -> 
         insert(SplitScheme).values(**config.model_dump(), nside=NSIDE, run_id=run_id).returning(SplitScheme.scheme_id)
     )
     pixels = np.arange(healpy.nside2npix(NSIDE), dtype=np.int32)
+    split = split_of_cells(pixels, config)
     cells = pa.table(
         {
             "scheme_id": np.full(len(pixels), scheme_id, dtype=np.int32),
             "healpix_128": pixels,
-            "split": split_of_cells(pixels, config).astype(object),
+            "split": split.astype(object),
+            "is_calibration": (split == Split.VAL) & is_calibration_cell(pixels, config.seed),
         }
     )
     copy_arrow(psycopg_connection(connection), "sampling.split_cell", cells)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +18,22 @@ from db.models.sampling import Draw, SplitScheme
 from training.errors import ManifestError, PreprocessingError
 from training.preprocess import Preprocessing
 
-VIEW = table(
-    "manifest",
-    *map(column, ("draw_id", "scheme_id", "version", "cutout_id", "uri", "sha256", "split", "label", "weight")),
-    schema="results",
-)
+COLUMNS: dict[str, type] = {
+    "cutout_id": np.int64,
+    "uri": np.str_,
+    "sha256": np.str_,
+    "split": np.str_,
+    "label": np.int8,
+    "weight": np.float32,
+    "tier": np.str_,
+    "best_letter_grade": np.str_,
+    "is_calibration": np.bool_,
+    "nobs_z": np.float32,
+    "psf_fwhm_z_arcsec": np.float32,
+}
+"""Columns of the manifest that training needs, and what they are held as; an absent word is empty, a number NaN."""
+
+VIEW = table("manifest", *map(column, ("draw_id", "scheme_id", "version", *COLUMNS)), schema="results")
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,11 @@ class Manifest:
     split: npt.NDArray[np.str_]
     label: npt.NDArray[np.int8]
     weight: npt.NDArray[np.float32]
+    tier: npt.NDArray[np.str_]
+    best_letter_grade: npt.NDArray[np.str_]
+    is_calibration: npt.NDArray[np.bool_]
+    nobs_z: npt.NDArray[np.float32]
+    psf_fwhm_z_arcsec: npt.NDArray[np.float32]
     layouts: frozenset[tuple[str, int]]
 
     def __len__(self) -> int:
@@ -45,8 +62,7 @@ class Manifest:
 
     def rows(self, chosen: npt.NDArray[np.bool_] | slice) -> Manifest:
         """Some of its rows."""
-        names = ("cutout_id", "uri", "sha256", "split", "label", "weight")
-        return replace(self, **{name: getattr(self, name)[chosen] for name in names})
+        return replace(self, **{name: getattr(self, name)[chosen] for name in COLUMNS})
 
     def part(self, split: Split) -> Manifest:
         """The rows of one split."""
@@ -124,7 +140,7 @@ def read_manifest(engine: Engine, draw_id: int, scheme_id: int, cutout_version: 
         survey = connection.scalar(select(Draw.survey).where(Draw.draw_id == draw_id))
         found = connection.execute(
             select(
-                *(VIEW.c[name] for name in ("cutout_id", "uri", "sha256", "split", "label", "weight")),
+                *(VIEW.c[name] for name in COLUMNS),
                 Cutout.bands,
                 Cutout.n_pixels,
             )
@@ -138,20 +154,23 @@ def read_manifest(engine: Engine, draw_id: int, scheme_id: int, cutout_version: 
                 f"(versions there: {_there(_versions(connection, draw_id, scheme_id))}): run `stronglens splits "
                 "assign`, `stronglens cutouts make` and `stronglens cutouts validate` first"
             )
-    cutout_id, uri, sha256, split, label, weight, bands, n_pixels = zip(*found, strict=True)
+    *values, bands, n_pixels = zip(*found, strict=True)
     return Manifest(
         draw_id=draw_id,
         scheme_id=scheme_id,
         cutout_version=cutout_version,
         survey=str(survey),
-        cutout_id=np.array(cutout_id, dtype=np.int64),
-        uri=np.array(uri, dtype=np.str_),
-        sha256=np.array(sha256, dtype=np.str_),
-        split=np.array(split, dtype=np.str_),
-        label=np.array(label, dtype=np.int8),
-        weight=np.array(weight, dtype=np.float32),
+        **{name: as_column(name, list(held)) for name, held in zip(COLUMNS, values, strict=True)},
         layouts=frozenset(zip(bands, n_pixels, strict=True)),
     )
+
+
+def as_column(name: str, values: list[Any]) -> npt.NDArray[Any]:
+    """Return the values of a column as a manifest holds them."""
+    kind = COLUMNS[name]
+    if kind is np.str_:
+        values = ["" if value is None else value for value in values]
+    return np.array(values, dtype=kind)
 
 
 def _versions(connection: Connection, draw_id: int, scheme_id: int) -> Sequence[str]:

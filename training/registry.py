@@ -18,6 +18,7 @@ from training.checkpoint import Checkpoint, read_checkpoint
 from training.config import TrainConfig
 from training.errors import CheckpointError, ModelNotFoundError, PreprocessingError, TrainingError
 from training.fit import EpochResult
+from training.labels import taught
 from training.manifest import Manifest
 from training.preprocess import Preprocessing
 
@@ -107,7 +108,7 @@ def begin_model(engine: Engine, run: RecordedRun, about: About) -> int:
         When the model of that name has scores, which are not thrown away.
     """
     recipe, manifest = about.recipe, about.manifest
-    n_train, n_val = (int((manifest.split == split).sum()) for split in ("train", "val"))
+    n_train, n_val = (len(part.manifest) for part in taught(manifest, recipe))
     with engine.begin() as connection:
         old = select(Model.model_id).where(Model.name == recipe.name).scalar_subquery()
         if connection.scalar(select(Score.model_id).where(Score.model_id == old).limit(1)) is not None:

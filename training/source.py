@@ -19,6 +19,7 @@ from training.packs.read import Pack, PackedImages, open_pack
 from training.preprocess import Preprocessing
 from training.progress import Progress, silent
 
+CPU = torch.device("cpu")
 Source = Literal["auto", "npz", "pack"]
 """``auto``: the pack of this manifest where a complete one fits and lies on this machine, otherwise the npz files."""
 
@@ -28,8 +29,8 @@ _log = logging.getLogger(__name__)
 class ImageSource(Protocol):
     """Gives the images of parts of a manifest."""
 
-    def images(self, manifest: Manifest, progress: Progress) -> Images:
-        """Preprocessed images, in the order of the manifest."""
+    def images(self, manifest: Manifest, progress: Progress, device: torch.device = CPU) -> Images:
+        """Preprocessed images, in the order of the manifest, for a network on `device`."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class NpzSource:
     store: Store
     rules: Preprocessing
 
-    def images(self, manifest: Manifest, progress: Progress) -> Images:
+    def images(self, manifest: Manifest, progress: Progress, _device: torch.device = CPU) -> Images:
         """Read them all now."""
         return torch.from_numpy(load_images(manifest, self.rules, self.store, progress))
 
@@ -66,7 +67,7 @@ class PackSource:
                 f"{rules.crop_px} px as {rules.pixel_dtype}: change the recipe's crop_px or pixel_dtype, or pack again"
             )
 
-    def images(self, manifest: Manifest, _progress: Progress) -> Images:
+    def images(self, manifest: Manifest, _progress: Progress, _device: torch.device = CPU) -> Images:
         """Find their rows."""
         return PackedImages(self.pack, self.pack.rows_of(manifest), self.rules)
 

@@ -17,10 +17,10 @@ from etl.storage import Store, open_store
 from training import registry
 from training.checkpoint import Checkpoint
 from training.config import TrainConfig
-from training.control import deal_labels
 from training.errors import CheckpointError, PreprocessingError, TrainingError
 from training.fit import EpochResult, Fitted, Part, fit
 from training.gate import require_go
+from training.labels import Taught, taught
 from training.manifest import Manifest, named_manifest
 from training.model import choose_device, n_parameters, seeded_network
 from training.progress import Progress, silent
@@ -85,7 +85,7 @@ def train_model(
 
             try:
                 images = open_source(engine, Wanted(manifest, recipe.preprocessing, source), store, progress)
-                parts = parts_of(manifest, recipe, images, progress)
+                parts = parts_of(manifest, recipe, images, progress, device)
                 fitted = fit(network.to(device), parts, recipe, record, progress)
                 registry.succeed(engine, model_id, run.run_id, checkpoint_of(recipe, manifest, fitted), store)
             except BaseException as exc:
@@ -135,18 +135,19 @@ def _was_there(model: Model) -> TrainResult:
     )
 
 
-def parts_of(manifest: Manifest, recipe: TrainConfig, source: ImageSource, progress: Progress) -> tuple[Part, Part]:
-    """Give the training and the validation part of a manifest, with the labels that the recipe teaches."""
-    taught = deal_labels(manifest, recipe.seed) if recipe.shuffle_labels else manifest
-    train, val = (_part(taught.part(split), source, progress) for split in (Split.TRAIN, Split.VAL))
-    return train, val
+def parts_of(
+    manifest: Manifest, recipe: TrainConfig, source: ImageSource, progress: Progress, device: torch.device
+) -> tuple[Part, Part]:
+    """Give what a recipe trains on, and what it chooses its epoch by, with the targets that it teaches."""
+    train, choice = (_part(part, source, progress, device) for part in taught(manifest, recipe))
+    return train, choice
 
 
-def _part(manifest: Manifest, source: ImageSource, progress: Progress) -> Part:
+def _part(part: Taught, source: ImageSource, progress: Progress, device: torch.device) -> Part:
     return Part(
-        images=source.images(manifest, progress),
-        labels=torch.from_numpy(manifest.label).float(),
-        weights=torch.from_numpy(manifest.weight),
+        images=source.images(part.manifest, progress, device),
+        labels=torch.from_numpy(part.manifest.label).float(),
+        weights=torch.from_numpy(part.manifest.weight),
     )
 
 

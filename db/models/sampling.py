@@ -260,6 +260,7 @@ class SplitCell(Base):
     __table_args__ = (
         one_of("split", Split),
         CheckConstraint("healpix_128 >= 0 AND healpix_128 < 196608", name="healpix_128_range"),
+        CheckConstraint("split = 'val' OR NOT is_calibration", name="calibration_within_val"),
         {
             "schema": "sampling",
             "comment": "The split of one HEALPix cell under one scheme; the primary key keeps a cell in one split.",
@@ -275,6 +276,11 @@ class SplitCell(Base):
         primary_key=True, autoincrement=False, comment="HEALPix cell, nside 128, NESTED"
     )
     split: Mapped[str] = mapped_column(comment="train, val or test")
+    is_calibration: Mapped[bool] = mapped_column(
+        server_default=false(),
+        comment="True for the cells of val on which scores are calibrated and ensembles combined; no checkpoint is "
+        "chosen on them",
+    )
 
 
 class ClosePair(Base):

@@ -16,6 +16,7 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import ARRAY, REAL
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models.base import Base, Survey, one_of, probability
@@ -35,7 +36,11 @@ class Model(Base):
         one_of("survey", Survey),
         one_of("status", ("training", "succeeded", "failed")),
         CheckConstraint("(status = 'failed') = (error IS NOT NULL)", name="error_when_failed"),
-        CheckConstraint("status <> 'succeeded' OR checkpoint_uri IS NOT NULL", name="checkpoint_when_succeeded"),
+        one_of("kind", ("network", "ensemble")),
+        CheckConstraint(
+            "kind <> 'network' OR status <> 'succeeded' OR checkpoint_uri IS NOT NULL", name="checkpoint_when_succeeded"
+        ),
+        CheckConstraint("(kind = 'network') = (preprocessing IS NOT NULL)", name="preprocessing_of_a_network"),
         CheckConstraint("gate_accepted_reason ~ '[^[:space:]]'", name="gate_accepted_for_a_reason"),
         {
             "schema": "training",
@@ -51,19 +56,23 @@ class Model(Base):
         ForeignKey("sampling.split_scheme.scheme_id"), comment="The split scheme that it was trained on"
     )
     cutout_version: Mapped[str] = mapped_column(comment="Version of the cutout set that it was trained on")
-    architecture: Mapped[str] = mapped_column(comment="Name of the network: resnet18, ...")
+    kind: Mapped[str] = mapped_column(
+        server_default="network", comment="network, or ensemble: scores made of those of other models"
+    )
+    architecture: Mapped[str] = mapped_column(comment="Name of the network: resnet18, ...; how an ensemble combines")
     n_parameters: Mapped[int] = mapped_column(comment="Trainable parameters")
     config_sha256: Mapped[str] = mapped_column(
         ForeignKey("provenance.config.config_sha256"), comment="The recipe, every default filled in"
     )
-    preprocessing: Mapped[dict[str, Any]] = mapped_column(
-        comment="Crop, annulus, normalisation, clip and bands; part of the model, equal to the checkpoint's"
+    preprocessing: Mapped[dict[str, Any] | None] = mapped_column(
+        comment="Crop, annulus, normalisation, clip and bands; part of the model, equal to the checkpoint's; NULL for "
+        "an ensemble, whose members have their own"
     )
     manifest_sha256: Mapped[str] = mapped_column(
         comment="SHA-256 of the sorted cutout ids, splits and file hashes that it was trained on, hexadecimal"
     )
-    n_train: Mapped[int] = mapped_column(comment="Cutouts in its training part")
-    n_val: Mapped[int] = mapped_column(comment="Cutouts in its validation part")
+    n_train: Mapped[int] = mapped_column(comment="Cutouts that it was trained on")
+    n_val: Mapped[int] = mapped_column(comment="Cutouts of val that its epoch was chosen by")
     is_label_shuffled: Mapped[bool] = mapped_column(
         server_default=text("false"),
         comment="True for a control trained on shuffled labels; its AUC must be near 0.5",
@@ -100,6 +109,32 @@ class Epoch(Base):
     learning_rate: Mapped[float] = mapped_column(comment="Learning rate of the epoch")
     n_images: Mapped[int] = mapped_column(comment="Image-steps of the epoch")
     seconds: Mapped[float] = mapped_column(comment="Wall time of the epoch, validation included, seconds")
+
+
+class Embedding(Base):
+    """What one network sees in one cutout."""
+
+    __tablename__ = "embedding"
+    __table_args__ = (
+        CheckConstraint("cardinality(vector) > 0 AND array_ndims(vector) = 1", name="vector_is_one_row"),
+        CheckConstraint("array_position(vector, NULL) IS NULL", name="vector_without_null"),
+        {
+            "schema": "training",
+            "comment": "Penultimate activations of one network for one cutout; written on request (score "
+            "--embeddings).",
+        },
+    )
+
+    model_id: Mapped[int] = mapped_column(
+        ForeignKey("training.model.model_id", ondelete="CASCADE"), primary_key=True, comment="The network"
+    )
+    cutout_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("imaging.cutout.cutout_id"), primary_key=True, index=True, comment="The cutout"
+    )
+    vector: Mapped[list[float]] = mapped_column(
+        ARRAY(REAL), comment="What goes into the last layer, one number for each feature"
+    )
+    run_id: Mapped[int] = mapped_column(ForeignKey("provenance.run.run_id"), comment="The run that made it")
 
 
 class Score(Base):

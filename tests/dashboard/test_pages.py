@@ -71,7 +71,8 @@ def test_overview_counts_the_leaks(populated: Any, catalog: Engine) -> None:
     with catalog.begin() as connection:  # turn a cell around, as no stage would
         turned = connection.execute(
             text(
-                "UPDATE sampling.split_cell SET split = CASE split WHEN 'test' THEN 'train' ELSE 'test' END WHERE "
+                "UPDATE sampling.split_cell SET is_calibration = false, "
+                "split = CASE split WHEN 'test' THEN 'train' ELSE 'test' END WHERE "
                 "(scheme_id, healpix_128) = "
                 "(SELECT scheme_id, min(healpix_128) FROM sampling.split_cell GROUP BY 1 LIMIT 1)"
             )

@@ -44,6 +44,20 @@ def test_the_splits_have_their_shares_of_the_sky() -> None:
         assert shares[word] == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / 196_608))
 
 
+def test_half_of_val_is_for_calibration_by_the_rule_of_the_database(drawn: Engine) -> None:
+    assign_splits(drawn, SplitConfig())
+    with drawn.connect() as connection:
+        rows = connection.execute(
+            text(
+                "SELECT c.split, c.is_calibration, sampling.is_calibration_cell(c.healpix_128, x.seed) "
+                "FROM sampling.split_cell AS c JOIN sampling.split_scheme AS x USING (scheme_id)"
+            )
+        ).all()
+    split, chosen, by_rule = (np.array(values) for values in zip(*rows, strict=True))
+    np.testing.assert_array_equal(chosen, (split == "val") & by_rule)
+    assert chosen[split == "val"].mean() == pytest.approx(0.5, abs=0.015)
+
+
 def test_the_five_close_pairs_of_positives_stay_together(shared_data: Path) -> None:
     with (shared_data / "candidates" / "desi_candidates.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -133,13 +147,16 @@ def test_one_cell_cannot_be_in_two_splits(drawn: Engine) -> None:
     assign_splits(drawn, SplitConfig())
     with pytest.raises(IntegrityError), drawn.begin() as connection:
         connection.execute(
-            text("INSERT INTO sampling.split_cell SELECT scheme_id, 0, 'test' FROM sampling.split_scheme")
+            text(
+                "INSERT INTO sampling.split_cell (scheme_id, healpix_128, split) SELECT scheme_id, 0, 'test' FROM sampling.split_scheme"
+            )
         )
 
 
 TWICE = (
     "ALTER TABLE sampling.split_cell DROP CONSTRAINT pk_split_cell; "
-    "INSERT INTO sampling.split_cell SELECT scheme_id, 0, 'test' FROM sampling.split_scheme"
+    "INSERT INTO sampling.split_cell (scheme_id, healpix_128, split) "
+    "SELECT scheme_id, 0, 'test' FROM sampling.split_scheme"
 )
 
 
@@ -147,7 +164,10 @@ TWICE = (
     ("leak", "violation"),
     [
         (TWICE, "cell in two splits"),
-        ("UPDATE sampling.split_cell SET split = 'test' WHERE healpix_128 = 0", "cell against the rule"),
+        (
+            "UPDATE sampling.split_cell SET split = 'test', is_calibration = false WHERE healpix_128 = 0",
+            "cell against the rule",
+        ),
         (
             "DELETE FROM sampling.split_cell c USING sampling.draw_member m WHERE m.healpix_128 = c.healpix_128",
             "member without a cell",

@@ -25,6 +25,11 @@ def manifest() -> Manifest:
         split=rng.choice(["train", "val", "test"], n, p=[0.7, 0.15, 0.15]),
         label=label,
         weight=np.where(label == 1, rng.choice([0.5, 1.0], n), 0.9).astype(np.float32),
+        tier=np.where(label == 1, "B", ""),
+        best_letter_grade=np.full(n, ""),
+        is_calibration=np.zeros(n, bool),
+        nobs_z=np.full(n, 4, np.float32),
+        psf_fwhm_z_arcsec=np.full(n, 1.1, np.float32),
         layouts=frozenset({("grz", 101)}),
     )
 

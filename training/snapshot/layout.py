@@ -49,7 +49,7 @@ class Description(_Strict):
     """What a snapshot is of; `files` are sealed by name, relative to the folder."""
 
     format: Literal["stronglens-snapshot"] = "stronglens-snapshot"
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     survey: Literal["dr10", "mock"]
     draw: str
     draw_id: int

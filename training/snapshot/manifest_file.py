@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 from sqlalchemy import Engine, column, inspect, select, table
 
-from training.manifest import Manifest
+from training.manifest import COLUMNS, Manifest, as_column
 from training.snapshot.layout import Description
 
 ROWS_AT_ONCE = 20_000
@@ -19,6 +18,7 @@ UNITS = {
     "healpix_128": "HEALPix cell, nside 128, NESTED",
     "weight": "1, of the training loss",
     "inclusion_probability": "1",
+    "psf_fwhm_z_arcsec": "arcsec",
 }
 _ARROW = {
     "BIGINT": pa.int64(),
@@ -55,10 +55,8 @@ def write_manifest_file(engine: Engine, manifest: Manifest, path: Path) -> None:
 
 def read_manifest_file(path: Path, description: Description) -> Manifest:
     """Read the rows that training needs from a snapshot's manifest."""
-    names = ["cutout_id", "uri", "sha256", "split", "label", "weight"]
-    rows = parquet.read_table(path, columns=names)
-    types = (np.int64, np.str_, np.str_, np.str_, np.int8, np.float32)
-    columns = {name: rows[name].to_numpy().astype(kind) for name, kind in zip(names, types, strict=True)}
+    rows = parquet.read_table(path, columns=list(COLUMNS))
+    columns = {name: as_column(name, rows[name].to_pylist()) for name in COLUMNS}
     return Manifest(
         draw_id=description.draw_id,
         scheme_id=description.scheme_id,

@@ -68,7 +68,7 @@ def train_on_snapshot(folder: Path, recipe: TrainConfig, out: Path, progress: Pr
         source.require_fit()
         device = choose_device(taught.device)
         network = seeded_network(taught.architecture, taught.seed, taught.initial_weights).to(device)
-        parts = parts_of(manifest, taught, source, progress)
+        parts = parts_of(manifest, taught, source, progress, device)
         epochs: list[EpochResult] = []
         fitted = fit(network, parts, taught, epochs.append, progress)
         (place / CHECKPOINT_NAME).write_bytes(checkpoint_of(taught, manifest, fitted).to_bytes())

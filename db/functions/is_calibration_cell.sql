@@ -1,0 +1,8 @@
+-- Whether a cell of val belongs to the part that scores are calibrated on: u < 1/2, where u is the first 4 bytes, big-endian,
+-- of SHA-256('<pixel>_<seed>_calibration') / 2^32. The migration uses it for schemes that are there, tests for the rest.
+CREATE OR REPLACE FUNCTION sampling.is_calibration_cell(pixel integer, seed integer) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (
+    ('x' || left(encode(sha256(convert_to(pixel::text || '_' || seed::text || '_calibration', 'UTF8')), 'hex'), 8))
+        ::bit(32)::bigint & 4294967295
+) < 2147483648;
