@@ -148,7 +148,8 @@ def test_one_cell_cannot_be_in_two_splits(drawn: Engine) -> None:
     with pytest.raises(IntegrityError), drawn.begin() as connection:
         connection.execute(
             text(
-                "INSERT INTO sampling.split_cell (scheme_id, healpix_128, split) SELECT scheme_id, 0, 'test' FROM sampling.split_scheme"
+                "INSERT INTO sampling.split_cell (scheme_id, healpix_128, split) "
+                "SELECT scheme_id, 0, 'test' FROM sampling.split_scheme"
             )
         )
 
