@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dashboard screenshot test bench-pool bench-cutouts bench-gates check dump format clean
+.PHONY: help setup demo dashboard screenshot test bench-pool bench-cutouts bench-gates bench-train check dump format clean
 SHELL := /bin/bash
 PYTHON_FILES := stronglens.py db etl training analysis dashboard migrations tests
 
@@ -35,6 +35,9 @@ bench-cutouts: setup ## Measure cutting, validating and packed loading of cutout
 
 bench-gates: setup ## Measure how well the shortcut audit finds planted shortcuts; table for docs/validation.md
 	@.venv/bin/python -m tests.bench.gates
+
+bench-train: setup ## Measure the training loop, evaluation statistics and, where there is one, the GPU
+	@.venv/bin/python -m tests.bench.train
 
 check: setup ## Format, lint, types, and drift between models and migrations
 	@.venv/bin/ruff format --check $(PYTHON_FILES)

@@ -18,7 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy import Engine
 
 from analysis.demo_results import Shown, show_results
-from analysis.evaluate import EvaluateConfig, evaluate_model
+from analysis.evaluation.config import EvaluateConfig
+from analysis.evaluation.stage import evaluate_model
 from db.config import StageConfig, load_config
 from db.settings import CHECKOUT, settings
 from etl.cutouts.make import StoreAddress
@@ -240,5 +241,5 @@ def _scores(engine: Engine, config: DemoConfig, report: Callable[..., None]) -> 
 
 
 def _evaluation(engine: Engine, config: DemoConfig, _report: Callable[..., None]) -> str:
-    done = [evaluate_model(engine, name, EvaluateConfig(), purpose="demo") for name in _model_names(config)]
+    done = [evaluate_model(engine, name, EvaluateConfig(), test_reason="demo") for name in _model_names(config)]
     return ", ".join(f"{part.model_name} {'evaluated' if part.was_evaluated else 'was evaluated'}" for part in done)

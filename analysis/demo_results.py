@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine, Select, column, literal_column, select, table
 
-from analysis.report import Report, rate, read_report, show
+from analysis.evaluation.tables import rate
+from analysis.report import Report, read_report, show
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.evaluation.samples import NEGATIVES, held_out_samples, samples_of
 from analysis.scores import ScoredObjects
-from db.models.sampling import CONFUSERS_OF_THE_POOL, NOBS_Z_BINS, STRATUM_TYPES
+from db.models.sampling import CONFUSER_CATEGORIES, NOBS_Z_BINS, STRATUM_TYPES
 
 NO_STRATUM = "none"
 
@@ -28,7 +30,6 @@ class Threshold:
 class Count:
     """k of n objects of a sample at or above a threshold; a None axis is pooled over."""
 
-    split: str
     sample: str
     nobs_z_bin: str | None
     type: str | None
@@ -50,21 +51,20 @@ def choose_threshold(negative_scores: NDArray[np.float64], fpr_target: float) ->
     return Threshold(fpr_target, threshold, n, int((negative_scores >= threshold).sum()))
 
 
-def count_all(objects: ScoredObjects, split: str, threshold: float) -> list[Count]:
+def count_all(here: ScoredObjects, threshold: float) -> list[Count]:
     """Count every sample of one split: positives by stratum with pooled margins, negatives by pool and kind."""
-    here = objects.where(objects.split == split)
+    samples = samples_of(here)
+    positives = {name: mask for name, mask in samples.items() if name not in NEGATIVES}
+    return _by_stratum(here, positives, threshold) + _by_kind(here, threshold)
+
+
+def count_held_out(held: ScoredObjects, split: str, threshold: float) -> list[Count]:
+    """Count held-out discoveries by stratum with pooled margins; nothing where there are none."""
+    return _by_stratum(held, held_out_samples(held, split), threshold) if len(held) else []
+
+
+def _by_stratum(here: ScoredObjects, samples: Mapping[str, NDArray[np.bool_]], threshold: float) -> list[Count]:
     detected = here.score >= threshold
-    return _count_positives(here, detected, split) + _count_negatives(here, detected, split)
-
-
-def _count_positives(here: ScoredObjects, detected: NDArray[np.bool_], split: str) -> list[Count]:
-    headline = (here.label == 1) & (here.discovery == "ground_imaging")
-    samples = {
-        "tier_a": headline & (here.tier == "A"),
-        "tier_b": headline & (here.tier == "B"),
-        "tier_ab": headline,
-        "not_ground_imaging": (here.label == 1) & (here.discovery != "ground_imaging"),
-    }
     bins = np.where(here.nobs_z_bin == "", NO_STRATUM, here.nobs_z_bin)
     types = np.where(here.stratum_type == "", NO_STRATUM, here.stratum_type)
     axes = list(product((*NOBS_Z_BINS, NO_STRATUM, None), (*STRATUM_TYPES, NO_STRATUM, None)))
@@ -78,19 +78,17 @@ def _count_positives(here: ScoredObjects, detected: NDArray[np.bool_], split: st
                 mask &= types == type_
             n = int(mask.sum())
             if n or (nobs_z_bin is None and type_ is None):
-                counts.append(Count(split, sample, nobs_z_bin, type_, None, int((mask & detected).sum()), n))
+                counts.append(Count(sample, nobs_z_bin, type_, None, int((mask & detected).sum()), n))
     return counts
 
 
-def _count_negatives(here: ScoredObjects, detected: NDArray[np.bool_], split: str) -> list[Count]:
-    negative = here.label == 0
+def _by_kind(here: ScoredObjects, threshold: float) -> list[Count]:
+    detected = here.score >= threshold
     parts: list[tuple[str, str | None, NDArray[np.bool_]]] = [
-        ("negatives", None, negative),
-        ("N1", None, here.pool == "N1"),
-        ("N2", None, here.pool == "N2"),
+        (name, None, mask) for name, mask in samples_of(here).items() if name in NEGATIVES
     ]
-    parts += [("N2", kind, (here.pool == "N2") & (here.category == kind)) for kind in CONFUSERS_OF_THE_POOL]
+    n2 = here.pool == "N2"
+    parts += [("N2", kind, n2 & (here.category == kind)) for kind in CONFUSER_CATEGORIES]
     return [
-        Count(split, sample, None, None, kind, int((mask & detected).sum()), int(mask.sum()))
-        for sample, kind, mask in parts
+        Count(sample, None, None, kind, int((mask & detected).sum()), int(mask.sum())) for sample, kind, mask in parts
     ]

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import candidates, false_negatives, false_positives, overview
+from dashboard import candidates, false_negatives, false_positives, overview, performance
 from dashboard.frame import Frame, errors_in_one_line, open_frame
 
 PAGES: dict[str, tuple[str, Callable[[Frame], None]]] = {
     "": ("Overview", overview.show),
+    "performance": ("Performance", performance.show),
     "candidates": ("Top candidates", candidates.show),
     "false-positives": ("False positives", false_positives.show),
     "false-negatives": ("False negatives", false_negatives.show),

@@ -19,7 +19,7 @@ STAGES = (
 METRICS = {"auc": "AUC", "auc_tier_a": "AUC, tier A"}
 MODELS = (
     Column("Model", lambda row: row["model_name"] + (" (control)" if row["is_label_shuffled"] else "")),
-    Column("Metric", lambda row: METRICS.get(row["metric"], str(row["metric"]))),
+    Column("Metric", lambda row: METRICS[row["metric"]]),
     Column("Split", lambda row: row["split"]),
     Column(
         "Value [95 %]",
@@ -101,7 +101,8 @@ def _show_model(frame: Frame, model: ModelChoice) -> None:
     thresholds = queries.threshold_table(frame.engine, model.model_id)
     _show_cards(metrics, thresholds, queries.n_leaks(frame.engine), model)
     st.markdown("### Models")
-    html_table.show(metrics, MODELS, caption="A control is trained on shuffled labels; its AUC must be near 0.5.")
+    areas = [row for row in metrics if row["metric"] in METRICS]
+    html_table.show(areas, MODELS, caption="A control is trained on shuffled labels; its AUC must be near 0.5.")
     st.markdown(f"### Operating points of {model.name}")
     html_table.show(
         thresholds,

@@ -130,6 +130,41 @@ def fpr_by_contaminant(engine: Engine, model_id: int, fpr_target: float, split: 
 
 
 @_cached
+def reliability(engine: Engine, model_id: int, split: str) -> Rows:
+    """Reliability of a model's scores, raw and calibrated, bin by bin."""
+    view = _view(
+        "reliability",
+        *("model_id", "split", "method", "binning", "bin", "n", "k", "mean_p", "rate", "rate_lo", "rate_hi"),
+    )
+    chosen = (view.c.model_id == model_id, view.c.split == split)
+    return _rows(engine, select(view).where(*chosen).order_by(view.c.method, view.c.binning, view.c.bin))
+
+
+@_cached
+def recall_by_condition(engine: Engine, model_id: int, split: str, fpr_target: float) -> Rows:
+    """Recall and false-positive rates by observing condition and kind of object, in the order of the bins."""
+    view = _view(
+        "recall_by_condition",
+        *("model_id", "fpr_target", "split", "sample", "axis", "bin", "bin_lo", "bin_hi", "k", "n", "n_cells"),
+        *("rate", "rate_lo", "rate_hi", "boot_lo", "boot_hi", "p_holm"),
+    )
+    chosen = (view.c.model_id == model_id, view.c.split == split, view.c.fpr_target == fpr_target)
+    order = (view.c.axis, view.c.bin_lo.nulls_first(), view.c.bin_hi, view.c.bin)
+    return _rows(engine, select(view).where(*chosen).order_by(*order))
+
+
+@_cached
+def all_models(engine: Engine) -> Rows:
+    """Every model, networks and ensembles, whatever its status, the newest first."""
+    view = _view(
+        "models",
+        *("model_id", "model_name", "kind", "architecture", "members", "n_parameters", "n_train", "best_val_auc"),
+        *("n_test_accesses", "status", "is_label_shuffled"),
+    )
+    return _rows(engine, select(view).order_by(view.c.model_id.desc()))
+
+
+@_cached
 def shortcut_audit(engine: Engine) -> Rows:
     """The shortcut audit of every draw, the strongest feature first."""
     view = _view(

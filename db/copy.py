@@ -18,6 +18,7 @@ ARROW_TYPES: dict[str, pa.DataType] = {
     "int4": pa.int32(),
     "int8": pa.int64(),
     "float4": pa.float32(),
+    "_float4": pa.list_(pa.float32()),
     "float8": pa.float64(),
     "text": pa.string(),
     "timestamptz": pa.timestamp("us", tz="UTC"),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import DBAPIError
 
 from db.errors import BusyError
 
@@ -26,4 +27,7 @@ def only_one(engine: Engine, work: str) -> Iterator[None]:
         try:
             yield
         finally:
-            connection.execute(select(func.pg_advisory_unlock(key)))
+            try:
+                connection.execute(select(func.pg_advisory_unlock(key)))
+            except DBAPIError:  # the server went away meanwhile, and its lock with it
+                connection.invalidate()

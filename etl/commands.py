@@ -69,14 +69,34 @@ def _splits() -> None:
 @splits.command("assign")
 def assign(
     config: Annotated[Path | None, typer.Option(help="YAML file with the rule.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the scheme [default].")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the scheme [default; of folds: cv and their number].")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the rule [42].")] = None,
+    folds: Annotated[
+        int | None, typer.Option(metavar="N", help="Make N schemes, NAME-f0 ..., each of which holds one fold out.")
+    ] = None,
 ) -> None:
     """Give every cell of the sky its split, guard every draw, and check for leaks. Repeatable."""
     from db.config import load_config
     from db.engine import open_engine
     from etl.splits import SplitConfig, assign_splits
 
+    if folds is not None:
+        from etl.folds import FoldConfig, assign_folds
+
+        for held_out in assign_folds(
+            open_engine(), load_config(FoldConfig, config, name=name, seed=seed, n_folds=folds)
+        ):
+            parts = ", ".join(
+                f"{split} {held_out.members.get(split, 0):,} ({held_out.positives.get(split, 0):,} positives)"
+                for split in ("train", "val", "test")
+            )
+            typer.echo(
+                f"{held_out.scheme}: {parts}; left out: {held_out.n_guard_drops:,} by the guard, "
+                f"{held_out.n_test_sky_drops:,} in the locked test sky"
+            )
+        return
     result = assign_splits(open_engine(), load_config(SplitConfig, config, name=name, seed=seed))
     for kind, counts in (("cells", result.cells), ("members", result.members)):
         typer.echo(f"{kind}: " + ", ".join(f"{split} {counts.get(split, 0):,}" for split in ("train", "val", "test")))

@@ -1,31 +1,32 @@
-"""Stage 6: the sky's split, assigned to cells in one place, and the guard between splits."""
+"""Stage 6: the sky's split, assigned to cells in one place."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import healpy
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
-from sqlalchemy import Connection, Engine, Select, column, func, insert, literal, select, table, union_all
-from sqlalchemy.dialects.postgresql import distinct_on
-from sqlalchemy.dialects.postgresql import insert as insert_or
-from sqlalchemy.orm import aliased
+from sqlalchemy import Connection, Engine, column, func, insert, select, table
 
-from db import sky
 from db.config import NAME_PATTERN, StageConfig
 from db.copy import copy_arrow, psycopg_connection
 from db.errors import MissingInputError
 from db.lock import only_one
 from db.models import Split
-from db.models.sampling import ClosePair, Draw, DrawMember, GuardDrop, SplitAssignment, SplitCell, SplitScheme
+from db.models.sampling import Draw, DrawMember, GuardDrop, SplitCell, SplitScheme
 from db.provenance import recorded_run
+from db.statements import statement
 from etl.errors import SamplingError
+from etl.guard import Guard, guard_draws
 
 NSIDE = 128
+CELLS = np.arange(healpy.nside2npix(NSIDE), dtype=np.int32)
+"""Every cell of the sky."""
 CALIBRATION_BELOW = 0.5
 """Cells of val whose second hash is below this are the calibration part."""
 
@@ -68,10 +69,11 @@ def cell_u(pixels: np.ndarray, seed: int) -> np.ndarray:
     seed
         Hashed with the number as ``f"{pixel}_{seed}"``.
     """
-    return _hashed(pixels, str(seed))
+    return hashed(pixels, str(seed))
 
 
-def _hashed(pixels: np.ndarray, salt: str) -> np.ndarray:
+def hashed(pixels: np.ndarray, salt: str) -> np.ndarray:
+    """Return the uniform number of each cell by the hash of ``f"{pixel}_{salt}"``; shape (n,)."""
     # SHA-256 has no vectorised form; the whole sky is 196,608 cells and takes a fifth of a second.
     first = b"".join(hashlib.sha256(f"{pixel}_{salt}".encode()).digest()[:4] for pixel in pixels.tolist())
     return np.frombuffer(first, dtype=">u4").astype(np.float64) / 2**32
@@ -82,7 +84,7 @@ def is_calibration_cell(pixels: np.ndarray, seed: int) -> np.ndarray:
 
     Scores are calibrated and ensembles combined on this part, and no checkpoint is chosen on it.
     """
-    return _hashed(pixels, f"{seed}_calibration") < CALIBRATION_BELOW
+    return hashed(pixels, f"{seed}_calibration") < CALIBRATION_BELOW
 
 
 def split_of_cells(pixels: np.ndarray, config: SplitConfig) -> np.ndarray:
@@ -104,127 +106,83 @@ def assign_splits(engine: Engine, config: SplitConfig) -> SplitSummary:
     with engine.connect() as connection:
         if not connection.scalar(select(func.count()).select_from(Draw)):
             raise MissingInputError("sampling.draw is empty: run `stronglens draw` first")
-        _refuse_other_rules(connection, config)
+        find_scheme(connection, config.model_dump())
     with only_one(engine, "the splits"), recorded_run(engine, command="splits assign", config=config) as run:
         with engine.begin() as connection:
-            scheme_id = _ensure_scheme(connection, config, run.run_id)
-            for draw_id in _unguarded_draws(connection, scheme_id):
-                _guard_draw(connection, scheme_id, draw_id, config.guard_arcsec, run.run_id)
+            values = config.model_dump()
+            scheme_id = find_scheme(connection, values)
+            if scheme_id is None:
+                split = split_of_cells(CELLS, config)
+                is_calibration = (split == Split.VAL) & is_calibration_cell(CELLS, config.seed)
+                scheme_id = add_scheme(connection, values, split, is_calibration, run.run_id)
+            guard_draws(connection, Guard(scheme_id, config.guard_arcsec), run.run_id)
             summary = _summarise(connection, scheme_id, config.name)
-        if summary.n_leaks:
-            raise SamplingError(
-                f"split scheme {config.name}: results.split_leakage has {summary.n_leaks} rows; "
-                "look at them with `stronglens db psql -- -c 'TABLE results.split_leakage'` before training"
-            )
+        refuse_leaks(config.name, summary.n_leaks)
     return summary
 
 
-def _refuse_other_rules(connection: Connection, config: SplitConfig) -> None:
-    scheme = connection.execute(select(SplitScheme.__table__).where(SplitScheme.name == config.name)).mappings().first()
+def find_scheme(connection: Connection, values: Mapping[str, object]) -> int | None:
+    """Return the key of the scheme with these columns; None when its name is free.
+
+    Raises
+    ------
+    SamplingError
+        When a scheme of this name has other rules.
+    """
+    wanted = {"kind": "hash"} | dict(values)
+    columns = SplitScheme.__table__.c
+    scheme = connection.execute(select(*columns).where(columns.name == wanted["name"])).mappings().first()
     if scheme is None:
-        return
-    wanted = config.model_dump()
+        return None
     differing = [f"{key} {scheme[key]} (asked: {value})" for key, value in wanted.items() if scheme[key] != value]
     if differing:
-        raise SamplingError(f"split scheme {config.name} exists with {', '.join(differing)}: choose another name")
+        raise SamplingError(f"split scheme {scheme['name']} exists with {', '.join(differing)}: choose another name")
+    return int(scheme["scheme_id"])
 
 
-def _ensure_scheme(connection: Connection, config: SplitConfig, run_id: int) -> int:
-    found = connection.scalar(select(SplitScheme.scheme_id).where(SplitScheme.name == config.name))
-    if found is not None:
-        return found
-    scheme_id = connection.scalar(
-        insert(SplitScheme).values(**config.model_dump(), nside=NSIDE, run_id=run_id).returning(SplitScheme.scheme_id)
-    )
-    pixels = np.arange(healpy.nside2npix(NSIDE), dtype=np.int32)
-    split = split_of_cells(pixels, config)
+def add_scheme(
+    connection: Connection,
+    values: Mapping[str, object],
+    split: npt.NDArray[np.str_],
+    is_calibration: npt.NDArray[np.bool_],
+    run_id: int,
+) -> int:
+    """Insert a scheme with the split of each cell of the sky, shape (196608,); returns its key."""
+    scheme_id = connection.execute(
+        insert(SplitScheme).values(**values, nside=NSIDE, run_id=run_id).returning(SplitScheme.scheme_id)
+    ).scalar_one()
     cells = pa.table(
         {
-            "scheme_id": np.full(len(pixels), scheme_id, dtype=np.int32),
-            "healpix_128": pixels,
+            "scheme_id": np.full(len(CELLS), scheme_id, dtype=np.int32),
+            "healpix_128": CELLS,
             "split": split.astype(object),
-            "is_calibration": (split == Split.VAL) & is_calibration_cell(pixels, config.seed),
+            "is_calibration": is_calibration,
         }
     )
     copy_arrow(psycopg_connection(connection), "sampling.split_cell", cells)
-    return int(scheme_id or 0)
+    return scheme_id
 
 
-def _unguarded_draws(connection: Connection, scheme_id: int) -> list[int]:
-    done = select(SplitAssignment.draw_id).where(SplitAssignment.scheme_id == scheme_id)
-    return list(connection.scalars(select(Draw.draw_id).where(Draw.draw_id.not_in(done)).order_by(Draw.draw_id)))
+def count_leaks(connection: Connection) -> int:
+    """Count the rows of `results.split_leakage`, after cells and pairs were written in this transaction."""
+    connection.execute(statement("splits_analyze"))
+    leakage = table("split_leakage", column("violation"), schema="results")
+    return connection.scalar(select(func.count()).select_from(leakage)) or 0
 
 
-def _guard_draw(connection: Connection, scheme_id: int, draw_id: int, guard_arcsec: float, run_id: int) -> None:
-    """Find the close pairs of a draw and drop the negatives whose partner belongs to another split."""
-    pairs = close_pairs(draw_id, guard_arcsec)
-    connection.execute(
-        insert_or(ClosePair)
-        .from_select(["draw_id", "member_id", "other_member_id", "separation_arcsec"], pairs)
-        .on_conflict_do_nothing()
-    )
-    connection.execute(
-        insert_or(GuardDrop)
-        .from_select(
-            ["scheme_id", "member_id", "nearest_member_id", "separation_arcsec"],
-            _drops(scheme_id, draw_id, guard_arcsec),
+def refuse_leaks(name: str, n_leaks: int) -> None:
+    """Check that there are none.
+
+    Raises
+    ------
+    SamplingError
+        When there are.
+    """
+    if n_leaks:
+        raise SamplingError(
+            f"split scheme {name}: results.split_leakage has {n_leaks} rows; "
+            "look at them with `stronglens db psql -- -c 'TABLE results.split_leakage'` before training"
         )
-        .on_conflict_do_nothing()
-    )
-    of_draw = (
-        select(func.count())
-        .select_from(ClosePair)
-        .where(ClosePair.draw_id == draw_id, ClosePair.separation_arcsec <= guard_arcsec)
-    )
-    dropped = (
-        select(func.count())
-        .select_from(GuardDrop)
-        .join(DrawMember, DrawMember.member_id == GuardDrop.member_id)
-        .where(GuardDrop.scheme_id == scheme_id, DrawMember.draw_id == draw_id)
-    )
-    connection.execute(
-        insert(SplitAssignment).values(
-            scheme_id=scheme_id,
-            draw_id=draw_id,
-            n_close_pairs=connection.scalar(of_draw),
-            n_guard_drops=connection.scalar(dropped),
-            run_id=run_id,
-        )
-    )
-
-
-def close_pairs(draw_id: int, radius_arcsec: float) -> Select[Any]:
-    """Select every pair of members of a draw within a radius, the smaller key first."""
-    first, second = aliased(DrawMember, name="first"), aliased(DrawMember, name="second")
-    columns = (first.draw_id, first.member_id, second.member_id.label("other_member_id"))
-    return sky.crossmatch(first, second, radius_arcsec=radius_arcsec, columns=columns).where(
-        first.draw_id == draw_id, second.draw_id == draw_id, first.member_id < second.member_id
-    )
-
-
-def _drops(scheme_id: int, draw_id: int, guard_arcsec: float) -> Select[Any]:
-    """Select each negative of a close pair across splits with its nearest such partner."""
-    both = union_all(
-        select(ClosePair.member_id, ClosePair.other_member_id.label("partner_id"), ClosePair.separation_arcsec).where(
-            ClosePair.draw_id == draw_id, ClosePair.separation_arcsec <= guard_arcsec
-        ),
-        select(ClosePair.other_member_id, ClosePair.member_id, ClosePair.separation_arcsec).where(
-            ClosePair.draw_id == draw_id, ClosePair.separation_arcsec <= guard_arcsec
-        ),
-    ).subquery("both")
-    member, partner = aliased(DrawMember, name="member"), aliased(DrawMember, name="partner")
-    own, other = aliased(SplitCell, name="own"), aliased(SplitCell, name="other")
-    return (
-        select(literal(scheme_id), member.member_id, both.c.partner_id, both.c.separation_arcsec)
-        .ext(distinct_on(member.member_id))
-        .select_from(both)
-        .join(member, member.member_id == both.c.member_id)
-        .join(partner, partner.member_id == both.c.partner_id)
-        .join(own, (own.scheme_id == scheme_id) & (own.healpix_128 == member.healpix_128))
-        .join(other, (other.scheme_id == scheme_id) & (other.healpix_128 == partner.healpix_128))
-        .where(member.label == 0, own.split != other.split)
-        .order_by(member.member_id, both.c.separation_arcsec, both.c.partner_id)
-    )
 
 
 def _summarise(connection: Connection, scheme_id: int, name: str) -> SplitSummary:
@@ -236,11 +194,10 @@ def _summarise(connection: Connection, scheme_id: int, name: str) -> SplitSummar
         .group_by(SplitCell.split)
     )
     drops = select(func.count()).select_from(GuardDrop).where(GuardDrop.scheme_id == scheme_id)
-    leakage = table("split_leakage", column("violation"), schema="results")
     return SplitSummary(
         scheme=name,
         cells=dict(connection.execute(cells).all()),
         members=dict(connection.execute(members).all()),
         n_guard_drops=connection.scalar(drops) or 0,
-        n_leaks=connection.scalar(select(func.count()).select_from(leakage)) or 0,
+        n_leaks=count_leaks(connection),
     )

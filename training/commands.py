@@ -10,12 +10,15 @@ import typer
 
 from etl.storage.commands import app as store
 from training.bars import progress_bar
+from training.ensemble.commands import app as ensemble
 from training.packs.commands import pack
+from training.run.commands import app as training
 from training.snapshot.commands import app as manifest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from training.config import TrainConfig
     from training.fit import EpochResult
 
 
@@ -39,10 +42,12 @@ Source = Annotated[SourceName, typer.Option(help="Read pixels from npz files, or
 
 
 def register(root: typer.Typer) -> None:
-    """Add `store pack`, `manifest`, `train` and `score` to the command line."""
+    """Add `store pack`, `manifest`, `train`, `training` and `score` to the command line."""
     store.command()(pack)
     root.add_typer(manifest, name="manifest")
+    root.add_typer(ensemble, name="ensemble")
     root.command()(train)
+    root.add_typer(training, name="training")
     root.command()(score)
 
 
@@ -60,18 +65,22 @@ def train(
     ] = None,
     source: Source = SourceName.AUTO,
     snapshot: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Train on this snapshot, without a database; needs --out.")
+        Path | None,
+        typer.Option(
+            "--manifest", "--snapshot", metavar="SNAPSHOT", help="Train on this snapshot, without a database."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="With --snapshot: new folder of checkpoint and epochs.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="With --manifest: folder of the run [runs/NAME below STRONGLENS_HOME]."),
     ] = None,
 ) -> None:
-    """Train the model of a recipe on the manifest of its draw; a model that is there already is left alone."""
+    """Train a recipe on the manifest of its draw; interrupted, it goes on, and a model that is there is left alone."""
     from db.config import load_config
     from training.config import TrainConfig
 
-    if (snapshot is None) != (out is None):
-        raise typer.BadParameter("--snapshot DIR and --out FOLDER go together")
+    if snapshot is None and out is not None:
+        raise typer.BadParameter("--out FOLDER goes with --manifest SNAPSHOT")
     recipe = load_config(
         TrainConfig,
         config,
@@ -81,13 +90,8 @@ def train(
         shuffle_labels=shuffle_labels or None,
         accept_gate=accept_gate,
     )
-    if snapshot is not None and out is not None:
-        from training.snapshot.train import train_on_snapshot
-
-        with progress_bar() as progress:
-            alone = train_on_snapshot(snapshot, recipe, out, progress)
-        typer.echo(f"model {alone.name} in {alone.out}: {alone.n_train} cutouts, validated on {alone.n_val}")
-        _print_epochs(alone.epochs, alone.best_epoch)
+    if snapshot is not None:
+        _train_alone(snapshot, recipe, out)
         return
 
     from db.engine import open_engine
@@ -99,10 +103,28 @@ def train(
         typer.echo(f"model {result.name} (number {result.model_id}): already trained, best epoch {result.best_epoch}")
         return
     typer.echo(f"model {result.name} (number {result.model_id}): {result.n_train} cutouts, validated on {result.n_val}")
-    _print_epochs(result.epochs, result.best_epoch)
+    _print_epochs(result.epochs, result.best_epoch, result.resumed_after)
 
 
-def _print_epochs(epochs: Sequence[EpochResult], best_epoch: int) -> None:
+def _train_alone(snapshot: Path, recipe: TrainConfig, out: Path | None) -> None:
+    from training.run.layout import run_folder
+    from training.snapshot.train import train_on_snapshot
+
+    folder = out or run_folder(recipe.name)
+    with progress_bar() as progress:
+        run, was_there = train_on_snapshot(snapshot, recipe, folder, progress)
+    about = run.description
+    if was_there:
+        typer.echo(f"model {recipe.name} in {folder}: already trained, best epoch {about.best_epoch}")
+    else:
+        typer.echo(f"model {recipe.name} in {folder}: {about.n_train} cutouts, validated on {about.n_val}")
+        _print_epochs(run.epochs, run.checkpoint.epoch, about.resumed_after[-1] if about.resumed_after else None)
+    typer.echo(f"where its database is: stronglens training import {folder}")
+
+
+def _print_epochs(epochs: Sequence[EpochResult], best_epoch: int, resumed_after: int | None) -> None:
+    if resumed_after is not None:
+        typer.echo(f"went on after epoch {resumed_after} of an interrupted training")
     typer.echo("epoch  train loss  val loss  val AUC  images/s")
     for row in epochs:
         mark = "  best" if row.epoch == best_epoch else ""
@@ -118,16 +140,35 @@ def score(
         str | None, typer.Option(help="Score another draw's cutouts, as `draw mine` looks through [the model's].")
     ] = None,
     split: Annotated[SplitName | None, typer.Option(help="Score only this split.")] = None,
+    pool: Annotated[
+        bool, typer.Option("--pool", help="Score all cutouts beside the model's draw: galaxies and held-out lenses.")
+    ] = False,
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="Score the known lenses that the model's draw holds out.")
+    ] = False,
+    embeddings: Annotated[
+        bool, typer.Option("--embeddings", help="Also keep what goes into the network's last layer.")
+    ] = False,
     source: Source = SourceName.AUTO,
 ) -> None:
-    """Score every cutout of a draw that has no score of the model yet."""
+    """Score every cutout of a draw, or beside the model's, that has no score of the model yet."""
     from db.engine import open_engine
     from db.models import Split
     from training.score import score_model
 
+    if pool and held_out:
+        raise typer.BadParameter("--pool scores the held-out lenses too: give one of --pool and --held-out")
     with progress_bar() as progress:
-        part = Split(split.value) if split is not None else None
-        result = score_model(open_engine(), model, draw=draw, split=part, source=source.value, progress=progress)
+        result = score_model(
+            open_engine(),
+            model,
+            draw=draw,
+            split=Split(split.value) if split is not None else None,
+            cutouts="pool" if pool else "held_out" if held_out else "draw",
+            with_embeddings=embeddings,
+            source=source.value,
+            progress=progress,
+        )
     typer.echo(
         f"model {result.name} (number {result.model_id}): {result.n_scored} scored, {result.n_already} had scores"
     )

@@ -64,9 +64,9 @@ class TrainConfig(StageConfig):
     the manifest's weights); ``sampling`` (every batch is drawn half from each class, the loss is left alone).
     ``epoch_images`` is the number of image-steps of an epoch; None shows every training cutout once. ``micro_batch`` is
     how many images go through the network at once, their gradients summed up to ``batch_size``. ``halve_at`` are the
-    fractions of the training at which the learning rate is halved. ``precision`` bf16 is autocast on a GPU.
-    ``accept_gate`` is why a draw without the verdict GO may be trained on; it is kept with the model, and makes no
-    other model of it.
+    fractions of the training at which the learning rate is halved. ``precision`` bf16 is autocast, on a GPU and on a
+    CPU that computes in it (others train in float32). ``accept_gate`` is why a draw without the verdict GO may be
+    trained on; it is kept with the model, and makes no other model of it.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")

@@ -9,7 +9,10 @@ The tree::
     ├── PreprocessingError  the preprocessing or the cutouts' layout is not the model's
     ├── PackError           a pack is missing, truncated or altered, or holds other pixels than those asked for
     ├── SnapshotError       a snapshot is incomplete, altered, or cannot be written
+    ├── RunError            a run folder is incomplete, altered, of another training, or cannot be written
     ├── ModelNotFoundError  no trained model of that name or number
+    ├── CalibrationError    scores that cannot be calibrated: a class is absent, or a value is out of range
+    ├── EnsembleError       models that cannot be combined: a control, no scores, another manifest
     └── CollapsedError      the run collapsed: constant scores, no skill, or NaN
 """
 
@@ -40,6 +43,14 @@ class ModelNotFoundError(TrainingError):
     """No model of that name or number that can be used."""
 
 
+class CalibrationError(TrainingError):
+    """Scores cannot be calibrated: a class is absent, or a value is out of range."""
+
+
+class EnsembleError(TrainingError):
+    """Models that cannot be combined: a control, without scores, or of another manifest."""
+
+
 class CollapsedError(TrainingError):
     """Training collapsed: constant scores, no skill on the validation split, or NaN."""
 
@@ -50,3 +61,7 @@ class PackError(TrainingError):
 
 class SnapshotError(TrainingError):
     """A snapshot is incomplete, altered, or cannot be written."""
+
+
+class RunError(TrainingError):
+    """A run folder is incomplete, altered, of another training, or cannot be written."""

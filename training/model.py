@@ -1,35 +1,24 @@
-"""The networks: one logit from three bands."""
+"""What is done with a network: made from a seed, put on a device, asked about images."""
 
 from __future__ import annotations
 
-import hashlib
 import os
+from collections.abc import Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from training.checkpoint import read_tensors
 from training.config import InitialWeights
-from training.errors import CheckpointError, TrainingError
+from training.errors import TrainingError
 from training.images import Images, ahead
-from training.torchvision_shim import torchvision_models
+from training.networks.build import build_network
+from training.networks.initial import start_from
+from training.networks.last_layer import embed, last_linear
 
+__all__ = ["build_network", "choose_device", "embeddings", "logits", "n_parameters", "seeded_network"]
 
-def build_network(architecture: str) -> nn.Module:
-    """Make a network with one logit, its weights drawn from torch's global generator.
-
-    Raises
-    ------
-    TrainingError
-        When the architecture is not known.
-    """
-    if architecture != "resnet18":
-        raise TrainingError(f"architecture {architecture!r} is not known: this version builds resnet18")
-    network = torchvision_models().resnet18(weights=None, num_classes=1)
-    if not isinstance(network, nn.Module):
-        raise TypeError(type(network))
-    # Half as fast again as the default layout on two CPU cores.
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # not in its stubs
+Precision = Literal["float32", "bf16"]
 
 
 def seeded_network(architecture: str, seed: int, initial: InitialWeights | None = None) -> nn.Module:
@@ -44,7 +33,7 @@ def seeded_network(architecture: str, seed: int, initial: InitialWeights | None 
         torch.manual_seed(seed)
         network = build_network(architecture)
     if initial is not None:
-        _start_from(network, initial)
+        start_from(network, initial)
     return network
 
 
@@ -72,33 +61,42 @@ def choose_device(wanted: str) -> torch.device:
 
 
 @torch.inference_mode()
-def logits(network: nn.Module, images: Images, *, batch_size: int = 512) -> Tensor:
-    """Logits of preprocessed images, shape (n,), on the CPU; leaves the network in evaluation mode."""
-    device = next(network.parameters()).device
+def logits(network: nn.Module, images: Images, *, batch_size: int = 512, precision: Precision = "float32") -> Tensor:
+    """Logits of preprocessed images, shape (n,), on the CPU; leaves the network in evaluation mode.
+
+    In bf16 all but the last layer is computed with 8 bits; the last one in float32, so that logits do not tie.
+    """
     network.eval()
-    batches = (slice(first, first + batch_size) for first in range(0, len(images), batch_size))
-    parts = [
-        network(batch.to(device).contiguous(memory_format=torch.channels_last)) for _, batch in ahead(images, batches)
-    ]
+    batches = _batches(network, images, batch_size)
+    if precision == "float32":
+        parts = [network(batch) for batch in batches]
+    else:
+        device, last = _device(network), last_linear(network)[1]
+        parts = []
+        for batch in batches:
+            with torch.autocast(device.type, torch.bfloat16):
+                given = embed(network, batch)
+            parts.append(last(given.float()))
     return torch.cat(parts).squeeze(1).cpu() if parts else torch.empty(0)
 
 
-def _start_from(network: nn.Module, initial: InitialWeights) -> None:
-    try:
-        data = initial.path.read_bytes()
-    except OSError as exc:
-        raise CheckpointError(f"{initial.path}: initial weights cannot be read: {exc.strerror}") from exc
-    found = hashlib.sha256(data).hexdigest()
-    if found != initial.sha256:
-        raise CheckpointError(
-            f"{initial.path}: initial weights have SHA-256 {found}, the recipe says {initial.sha256}: "
-            "correct the one that is wrong"
-        )
-    body = read_tensors(data, str(initial.path))
-    weights = {name: value for name, value in body.items() if not name.startswith("fc.")}
-    try:
-        missing, unexpected = network.load_state_dict(weights, strict=False)
-    except (RuntimeError, TypeError) as exc:
-        raise CheckpointError(f"{initial.path}: initial weights of another network than the recipe's") from exc
-    if unexpected or any(not name.startswith("fc.") for name in missing):
-        raise CheckpointError(f"{initial.path}: initial weights of another network than the recipe's")
+@torch.inference_mode()
+def embeddings(network: nn.Module, images: Images, *, batch_size: int = 512) -> Tensor:
+    """Give what the last layer is given for preprocessed images, shape (n, d), float32, on the CPU.
+
+    Leaves the network in evaluation mode.
+    """
+    network.eval()
+    parts = [embed(network, batch).cpu() for batch in _batches(network, images, batch_size)]
+    return torch.cat(parts) if parts else torch.empty(0, last_linear(network)[1].in_features)
+
+
+def _batches(network: nn.Module, images: Images, batch_size: int) -> Iterator[Tensor]:
+    """Batches on the network's device, channels last."""
+    every = (slice(first, first + batch_size) for first in range(0, len(images), batch_size))
+    for _, batch in ahead(images, every, _device(network)):
+        yield batch.contiguous(memory_format=torch.channels_last)
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device

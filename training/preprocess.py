@@ -17,7 +17,7 @@ from training.errors import PreprocessingError
 Pixels = npt.NDArray[np.float32]
 PixelType = Literal["float32", "float16"]
 _SLAB = 32
-"""Images that are scaled together: what is worked on stays in the processor's cache."""
+"""Images that are sorted together: what is worked on stays in the processor's cache."""
 LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
 
 
@@ -86,7 +86,7 @@ def preprocess(pixels: npt.ArrayLike, rules: Preprocessing) -> Pixels:
     Returns
     -------
     array
-        Shape (n, 3, crop_px, crop_px), float32, in units of MAD.
+        Shape (n, 3, crop_px, crop_px), float32, in units of MAD; bands last in memory, as networks take them.
 
     Raises
     ------
@@ -121,26 +121,37 @@ def preprocess_packed(pixels: npt.NDArray[np.floating], rules: Preprocessing) ->
         raise PreprocessingError(f"packed pixels of shape {pixels.shape}: this preprocessing takes crops of {size} px")
     if pixels.dtype != np.dtype(rules.pixel_dtype):
         raise PreprocessingError(f"packed pixels of type {pixels.dtype}: this preprocessing takes {rules.pixel_dtype}")
-    images = np.empty((len(pixels), 3, size, size), np.float32)
-    annulus = rules.annulus()
-    for first in range(0, len(pixels), _SLAB):
-        images[first : first + _SLAB] = _scaled(central(pixels[first : first + _SLAB], size), annulus, rules)
+    # Whoever asks only for rules is spared the import of torch.
+    from training.scaling import scaled, tensor_of
+
+    crop = central(pixels, size)
+    median, scale = statistics(crop, rules)
+    images: Pixels = scaled(tensor_of(crop), (tensor_of(median), tensor_of(scale)), rules).numpy()
     return images
 
 
-def _scaled(pixels: npt.NDArray[np.floating], annulus: npt.NDArray[np.bool_], rules: Preprocessing) -> Pixels:
-    crop = np.ascontiguousarray(np.moveaxis(pixels, -1, 1), dtype=np.float32)
-    crop = np.where(np.isfinite(crop), crop, np.float32(np.nan))
+def statistics(pixels: npt.NDArray[np.floating], rules: Preprocessing) -> tuple[Pixels, Pixels]:
+    """Median and MAD of the annulus of every band, each of shape (n, 3).
 
-    ring = crop[:, :, annulus]
-    median = _median_of_known(ring)
-    mad = _median_of_known(np.abs(ring - median[..., None]))
-    # Dividing by infinity gives the 0 of a band without usable statistics.
-    scale = np.where(mad > 0, mad, np.float32(np.inf))
-    scaled = (crop - median[..., None, None]) / scale[..., None, None]
-    scaled = np.arcsinh(scaled) if rules.scaling == "asinh" else np.clip(scaled, -rules.clip_mads, rules.clip_mads)
-    known: Pixels = np.nan_to_num(scaled, nan=0.0)
-    return known
+    The MAD is infinite where the annulus holds no data or does not vary: dividing by it gives the 0 of such a band.
+
+    Parameters
+    ----------
+    pixels
+        Packed pixels, shape (n, crop_px, crop_px, 3).
+    """
+    annulus = np.flatnonzero(rules.annulus())
+    median, scale = (np.empty((len(pixels), 3), np.float32) for _ in range(2))
+    for first in range(0, len(pixels), _SLAB):
+        slab = pixels[first : first + _SLAB]
+        ring = slab.reshape(len(slab), -1, 3).take(annulus, axis=1).transpose(0, 2, 1)
+        known = np.ascontiguousarray(ring, np.float32)
+        known[~np.isfinite(known)] = np.nan
+        middle = _median_of_known(known)
+        mad = _median_of_known(np.abs(known - middle[..., None]))
+        median[first : first + _SLAB] = middle
+        scale[first : first + _SLAB] = np.where(mad > 0, mad, np.float32(np.inf))
+    return median, scale
 
 
 def _median_of_known(values: Pixels) -> Pixels:

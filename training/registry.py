@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.orm import Session
 
-from db.models.provenance import Artifact, Config
+from db.models.provenance import Config, Run
 from db.models.training import Epoch, Model, Score
 from db.provenance import RecordedRun
 from etl.errors import EtlError
@@ -107,61 +108,56 @@ def begin_model(engine: Engine, run: RecordedRun, about: About) -> int:
     TrainingError
         When the model of that name has scores, which are not thrown away.
     """
+    with engine.begin() as connection:
+        return insert_model(connection, run, about)
+
+
+def insert_model(connection: Connection, run: RecordedRun, about: About) -> int:
+    """Do as `begin_model`, in a transaction of the caller's."""
     recipe, manifest = about.recipe, about.manifest
     n_train, n_val = (len(part.manifest) for part in taught(manifest, recipe))
-    with engine.begin() as connection:
-        old = select(Model.model_id).where(Model.name == recipe.name).scalar_subquery()
-        if connection.scalar(select(Score.model_id).where(Score.model_id == old).limit(1)) is not None:
+    old = connection.execute(select(Model.model_id, Model.run_id).where(Model.name == recipe.name)).first()
+    if old is not None:
+        if connection.scalar(select(Score.model_id).where(Score.model_id == old.model_id).limit(1)) is not None:
             raise TrainingError(
                 f"model {recipe.name!r} is not usable but has scores, so it stays: choose another `name`"
             )
-        connection.execute(delete(Model).where(Model.name == recipe.name))
-        return connection.execute(
-            insert(Model)
-            .values(
-                name=recipe.name,
-                survey=manifest.survey,
-                draw_id=manifest.draw_id,
-                scheme_id=manifest.scheme_id,
-                cutout_version=manifest.cutout_version,
-                architecture=recipe.architecture,
-                n_parameters=about.n_parameters,
-                config_sha256=run.config_sha256,
-                preprocessing=recipe.preprocessing.model_dump(mode="json"),
-                manifest_sha256=manifest.digest(),
-                n_train=n_train,
-                n_val=n_val,
-                is_label_shuffled=recipe.shuffle_labels,
-                gate_accepted_reason=about.accepted,
-                status="training",
-                run_id=run.run_id,
-            )
-            .returning(Model.model_id)
-        ).scalar_one()
-
-
-def add_epoch(engine: Engine, model_id: int, result: EpochResult) -> None:
-    """Insert the row of an epoch."""
-    with engine.begin() as connection:
-        connection.execute(insert(Epoch).values(model_id=model_id, **asdict(result)))
-
-
-def succeed(engine: Engine, model_id: int, run_id: int, checkpoint: Checkpoint, store: Store) -> None:
-    """Write the checkpoint, then mark the model as succeeded."""
-    data = checkpoint.to_bytes()
-    sha256 = hashlib.sha256(data).hexdigest()
-    uri = store.put_bytes(f"checkpoints/{checkpoint.name}.pt", data)
-    with engine.begin() as connection:
-        connection.execute(
-            insert_or(Artifact)
-            .values(run_id=run_id, kind="checkpoint", uri=uri, sha256=sha256, n_bytes=len(data))
-            .on_conflict_do_nothing()  # the same bytes as a training before
+        connection.execute(delete(Model).where(Model.model_id == old.model_id))
+        # A run that lost the database could not say that it ended; another holds its model's lock now.
+        lost = {"status": "failed", "error": "it lost the database", "finished_at": func.clock_timestamp()}
+        connection.execute(update(Run).where(Run.run_id == old.run_id, Run.status == "running").values(lost))
+    return connection.execute(
+        insert(Model)
+        .values(
+            name=recipe.name,
+            survey=manifest.survey,
+            draw_id=manifest.draw_id,
+            scheme_id=manifest.scheme_id,
+            cutout_version=manifest.cutout_version,
+            architecture=recipe.architecture,
+            n_parameters=about.n_parameters,
+            config_sha256=run.config_sha256,
+            preprocessing=recipe.preprocessing.model_dump(mode="json"),
+            manifest_sha256=manifest.digest(),
+            n_train=n_train,
+            n_val=n_val,
+            is_label_shuffled=recipe.shuffle_labels,
+            gate_accepted_reason=about.accepted,
+            status="training",
+            run_id=run.run_id,
         )
-        connection.execute(
-            update(Model)
-            .where(Model.model_id == model_id)
-            .values(status="succeeded", best_epoch=checkpoint.epoch, checkpoint_uri=uri, checkpoint_sha256=sha256)
-        )
+        .returning(Model.model_id)
+    ).scalar_one()
+
+
+def add_epochs(connection: Connection, model_id: int, results: Sequence[EpochResult]) -> None:
+    """Insert the rows of epochs, over those that are there."""
+    if not results:
+        return
+    rows = [{"model_id": model_id, **asdict(result)} for result in results]
+    adding = insert_or(Epoch).values(rows)
+    values = {name: adding.excluded[name] for name in asdict(results[0]) if name != "epoch"}
+    connection.execute(adding.on_conflict_do_update(index_elements=["model_id", "epoch"], set_=values))
 
 
 def fail(engine: Engine, model_id: int, reason: BaseException) -> None:

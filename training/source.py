@@ -12,14 +12,14 @@ from sqlalchemy import Engine
 from etl.storage import LocalStore, Store
 from training.dataset import load_images
 from training.errors import PackError
-from training.images import Images
+from training.images import CPU, Images
 from training.manifest import Manifest
 from training.packs import records
 from training.packs.read import Pack, PackedImages, open_pack
 from training.preprocess import Preprocessing
 from training.progress import Progress, silent
+from training.resident import ResidentImages, fits, resident_bytes
 
-CPU = torch.device("cpu")
 Source = Literal["auto", "npz", "pack"]
 """``auto``: the pack of this manifest where a complete one fits and lies on this machine, otherwise the npz files."""
 
@@ -40,14 +40,15 @@ class NpzSource:
     store: Store
     rules: Preprocessing
 
-    def images(self, manifest: Manifest, progress: Progress, _device: torch.device = CPU) -> Images:
-        """Read them all now."""
-        return torch.from_numpy(load_images(manifest, self.rules, self.store, progress))
+    def images(self, manifest: Manifest, progress: Progress, device: torch.device = CPU) -> Images:
+        """Read them all now, to a GPU with room for them."""
+        images = torch.from_numpy(load_images(manifest, self.rules, self.store, progress))
+        return images.to(device) if fits(images.nbytes, device) else images
 
 
 @dataclass(frozen=True)
 class PackSource:
-    """A pack: rows are read and preprocessed when they are asked for."""
+    """A pack: held whole on a GPU where it fits, otherwise rows are read when they are asked for."""
 
     pack: Pack
     rules: Preprocessing
@@ -67,9 +68,14 @@ class PackSource:
                 f"{rules.crop_px} px as {rules.pixel_dtype}: change the recipe's crop_px or pixel_dtype, or pack again"
             )
 
-    def images(self, manifest: Manifest, _progress: Progress, _device: torch.device = CPU) -> Images:
-        """Find their rows."""
-        return PackedImages(self.pack, self.pack.rows_of(manifest), self.rules)
+    def images(self, manifest: Manifest, progress: Progress, device: torch.device = CPU) -> Images:
+        """Find their rows, and read them to a GPU with room for them."""
+        rows = self.pack.rows_of(manifest)
+        if fits(resident_bytes(len(rows), self.rules), device):
+            return ResidentImages.load(self.pack, rows, self.rules, device, progress)
+        if device.type != "cpu":
+            _log.warning("%s leaves %s too little memory: it is read batch by batch", self.pack.name, device)
+        return PackedImages(self.pack, rows, self.rules)
 
 
 @dataclass(frozen=True)

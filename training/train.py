@@ -4,34 +4,44 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
-import torch
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from db.lock import only_one
 from db.models import Split
 from db.models.training import Model
+from db.patience import patiently
 from db.provenance import recorded_run
 from db.settings import settings
 from etl.storage import Store, open_store
 from training import registry
-from training.checkpoint import Checkpoint
 from training.config import TrainConfig
 from training.errors import CheckpointError, PreprocessingError, TrainingError
-from training.fit import EpochResult, Fitted, Part, fit
+from training.fit import EpochResult
 from training.gate import require_go
-from training.labels import Taught, taught
 from training.manifest import Manifest, named_manifest
-from training.model import choose_device, n_parameters, seeded_network
+from training.model import n_parameters, seeded_network
 from training.progress import Progress, silent
+from training.run.bring import bring_in, without_gate
+from training.run.layout import run_folder
+from training.run.read import FinishedRun
+from training.run.work import Job, mark_imported, train_in
 from training.source import ImageSource, Source, Wanted, open_source
+
+PATIENCE_S = 60.0
+"""So long a training that is done waits for a database that is away."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What became of a training; no epochs when the model was there already."""
+    """What became of a training; no epochs when the model was there already.
+
+    `resumed_after` is the epoch after which an interrupted training went on; None for one that was not.
+    """
 
     model_id: int
     name: str
@@ -40,6 +50,7 @@ class TrainResult:
     best_epoch: int
     epochs: tuple[EpochResult, ...]
     was_there: bool
+    resumed_after: int | None = None
 
 
 def train_model(
@@ -48,7 +59,8 @@ def train_model(
     """Train the model of a recipe, unless it is there.
 
     An unfinished or failed model of the recipe's name is replaced. A finished one is kept: the same recipe and manifest
-    change nothing, any other are refused. Where pixels are read from (`source`) changes no result.
+    change nothing, any other are refused. Where pixels are read from (`source`) changes no result. The training lives
+    in its run folder: interrupted, it goes on there; and it needs the database only to begin, and when it is done.
 
     Raises
     ------
@@ -57,7 +69,9 @@ def train_model(
     GateError
         When its cutouts were not validated as they are now, or the verdict is NO-GO, and the recipe accepts neither.
     TrainingError
-        When the name is taken, or another process trains this model.
+        When the name is taken, or another process trains this model, or the database is away when the training is done.
+    RunError
+        When its run folder cannot be used.
     CollapsedError
         When training collapses; the model's row then says so.
     """
@@ -71,35 +85,74 @@ def train_model(
         if there is not None:
             return _was_there(there)
         accepted = require_go(engine, recipe, manifest)
-        device = choose_device(recipe.device)
         network = seeded_network(recipe.architecture, recipe.seed, recipe.initial_weights)
-        with recorded_run(engine, command="train", config=recipe) as run:
-            about = registry.About(recipe, manifest, n_parameters(network), accepted)
-            model_id = registry.begin_model(engine, run, about)
-            epochs: list[EpochResult] = []
+        about = registry.About(recipe, manifest, n_parameters(network), accepted)
+        del network
+        folder = run_folder(recipe.name)
+        with recorded_run(engine, command="train", config=recipe) as recorded:
+            model_id = registry.begin_model(engine, recorded, about)
 
-            def record(result: EpochResult) -> None:
-                registry.add_epoch(engine, model_id, result)
-                epochs.append(result)
-                _log.info("%s: epoch %d, validation AUC %.4f", recipe.name, result.epoch, result.val_auc)
+            def pixels() -> ImageSource:
+                return open_source(engine, Wanted(manifest, recipe.preprocessing, source), store, progress)
 
             try:
-                images = open_source(engine, Wanted(manifest, recipe.preprocessing, source), store, progress)
-                parts = parts_of(manifest, recipe, images, progress, device)
-                fitted = fit(network.to(device), parts, recipe, record, progress)
-                registry.succeed(engine, model_id, run.run_id, checkpoint_of(recipe, manifest, fitted), store)
+                ledger = _Ledger(engine, model_id, folder)
+                run, _ = train_in(folder, Job(recipe, manifest, pixels), progress, ledger.add)
+                _finish(engine, store, run, (model_id, recorded.run_id))
             except BaseException as exc:
-                registry.fail(engine, model_id, exc)
+                _fail(engine, model_id, exc)
                 raise
+            mark_imported(folder)
     return TrainResult(
         model_id=model_id,
         name=recipe.name,
-        n_train=len(parts[0].labels),
-        n_val=len(parts[1].labels),
-        best_epoch=fitted.best.epoch,
-        epochs=tuple(epochs),
+        n_train=run.description.n_train,
+        n_val=run.description.n_val,
+        best_epoch=run.checkpoint.epoch,
+        epochs=run.epochs,
         was_there=False,
+        resumed_after=run.description.resumed_after[-1] if run.description.resumed_after else None,
     )
+
+
+class _Ledger:
+    """Writes epochs to the database; those that it does not take wait, for it or for the end."""
+
+    def __init__(self, engine: Engine, model_id: int, folder: Path) -> None:
+        self.engine, self.model_id, self.folder = engine, model_id, folder
+        self.waiting: list[EpochResult] = []
+
+    def add(self, row: EpochResult) -> None:
+        self.waiting.append(row)
+        _log.info("epoch %d, validation AUC %.4f", row.epoch, row.val_auc)
+        try:
+            with self.engine.begin() as connection:
+                registry.add_epochs(connection, self.model_id, self.waiting)
+            self.waiting.clear()
+        except (OperationalError, InterfaceError) as exc:
+            if len(self.waiting) == 1:
+                why = " ".join(str(exc.orig).split())
+                _log.warning("the database is away, the training goes on in %s: %s", self.folder, why)
+
+
+def _finish(engine: Engine, store: Store, run: FinishedRun, keys: tuple[int, int]) -> None:
+    model_id, run_id = keys
+    try:
+        for attempt in patiently(PATIENCE_S):
+            with attempt, engine.begin() as connection:
+                bring_in(connection, store, run, model_id, run_id)
+    except (OperationalError, InterfaceError) as exc:
+        raise TrainingError(
+            f"model {run.checkpoint.name!r} is trained, but the database is away: nothing is lost; when it is back, "
+            f"run `stronglens training import {run.folder}`, or the same `stronglens train` again"
+        ) from exc
+
+
+def _fail(engine: Engine, model_id: int, reason: BaseException) -> None:
+    try:
+        registry.fail(engine, model_id, reason)
+    except DBAPIError:
+        _log.warning("the database is away: model %d stays marked as in training", model_id)
 
 
 def _finished(engine: Engine, recipe: TrainConfig, manifest: Manifest, store: Store) -> Model | None:
@@ -107,7 +160,9 @@ def _finished(engine: Engine, recipe: TrainConfig, manifest: Manifest, store: St
     model = registry.named_model(engine, recipe.name)
     if model is None or model.status != "succeeded":
         return None
-    if _without_gate(registry.recipe_of(engine, model)) != _without_gate(recipe):
+    if model.kind != "network":
+        raise TrainingError(f"model {recipe.name!r} is an ensemble: choose another `name`")
+    if without_gate(registry.recipe_of(engine, model)) != without_gate(recipe):
         raise TrainingError(f"model {recipe.name!r} was trained with another recipe: choose another `name`")
     if model.manifest_sha256 != manifest.digest():
         raise TrainingError(f"model {recipe.name!r} was trained on another manifest: choose another `name`")
@@ -119,10 +174,6 @@ def _finished(engine: Engine, recipe: TrainConfig, manifest: Manifest, store: St
     return model
 
 
-def _without_gate(recipe: TrainConfig) -> TrainConfig:
-    return recipe.model_copy(update={"accept_gate": None})
-
-
 def _was_there(model: Model) -> TrainResult:
     return TrainResult(
         model_id=model.model_id,
@@ -132,34 +183,4 @@ def _was_there(model: Model) -> TrainResult:
         best_epoch=model.best_epoch or 0,
         epochs=(),
         was_there=True,
-    )
-
-
-def parts_of(
-    manifest: Manifest, recipe: TrainConfig, source: ImageSource, progress: Progress, device: torch.device
-) -> tuple[Part, Part]:
-    """Give what a recipe trains on, and what it chooses its epoch by, with the targets that it teaches."""
-    train, choice = (_part(part, source, progress, device) for part in taught(manifest, recipe))
-    return train, choice
-
-
-def _part(part: Taught, source: ImageSource, progress: Progress, device: torch.device) -> Part:
-    return Part(
-        images=source.images(part.manifest, progress, device),
-        labels=torch.from_numpy(part.manifest.label).float(),
-        weights=torch.from_numpy(part.manifest.weight),
-    )
-
-
-def checkpoint_of(recipe: TrainConfig, manifest: Manifest, fitted: Fitted) -> Checkpoint:
-    """What a recipe became on a manifest."""
-    return Checkpoint(
-        name=recipe.name,
-        architecture=recipe.architecture,
-        bands=recipe.preprocessing.bands,
-        preprocessing=recipe.preprocessing,
-        config=recipe.model_dump(mode="json"),
-        manifest_sha256=manifest.digest(),
-        epoch=fitted.best.epoch,
-        state=fitted.state,
     )

@@ -17,6 +17,19 @@ from sqlalchemy.orm import Mapped, mapped_column
 from db.models.base import Base, Split, one_of, probability
 from db.models.sampling import CONFUSER_CATEGORIES, NOBS_Z_BINS, STRATUM_TYPES
 
+SAMPLES = (
+    "tier_a",
+    "tier_b",
+    "tier_ab",
+    "not_ground_imaging",
+    "held_out",
+    "held_out_all",
+    "negatives",
+    "N1",
+    "N2",
+)
+"""Objects that are counted together."""
+
 
 class OperatingPoint(Base):
     """A threshold of a model, chosen on the validation split."""
@@ -64,7 +77,7 @@ class Tally(Base):
             name="uq_tally_grain",
         ),
         one_of("split", Split),
-        one_of("sample", ("tier_a", "tier_b", "tier_ab", "N1", "N2", "negatives", "not_ground_imaging")),
+        one_of("sample", SAMPLES),
         one_of("nobs_z_bin", (*NOBS_Z_BINS, "none")),
         one_of("type", (*STRATUM_TYPES, "none")),
         one_of("category", CONFUSER_CATEGORIES),
@@ -86,7 +99,8 @@ class Tally(Base):
     split: Mapped[str] = mapped_column(comment="Split that was counted")
     sample: Mapped[str] = mapped_column(
         comment="tier_a, tier_b, tier_ab (ground-imaging discoveries: headline recall); not_ground_imaging (positives "
-        "found otherwise); N1, N2, negatives"
+        "found otherwise); held_out (discoveries kept from training, in cells of the split), held_out_all (the same "
+        "wherever they lie, counted with test); N1, N2, negatives"
     )
     nobs_z_bin: Mapped[str | None] = mapped_column(
         comment="Stratum's bin of z exposures; `none`: positives without a stratum; NULL: pooled"
@@ -141,7 +155,12 @@ class Metric(Base):
         ForeignKey("training.model.model_id", ondelete="CASCADE"), primary_key=True, comment="The model"
     )
     split: Mapped[str] = mapped_column(primary_key=True, comment="Split that it was measured on")
-    name: Mapped[str] = mapped_column(primary_key=True, comment="auc; auc_tier_a (tier A against all negatives); ...")
+    name: Mapped[str] = mapped_column(
+        primary_key=True,
+        comment="auc, partial_auc (FPR <= 1e-2, McClish-standardised), partial_auc_raw (the area itself, at most 0.01)"
+        ", tpr0 (recall above the highest negative); with _tier_a, _tier_a_grade_a, ... of those positives against all "
+        "negatives; ...",
+    )
     value: Mapped[float] = mapped_column(comment="The number")
     lo: Mapped[float | None] = mapped_column(comment="Lower end of the 95 % interval; NULL where none was computed")
     hi: Mapped[float | None] = mapped_column(comment="Upper end of the 95 % interval; NULL where none was computed")

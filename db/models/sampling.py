@@ -226,18 +226,37 @@ class DrawMember(Base):
     healpix_128: Mapped[int] = mapped_column(comment="HEALPix cell, nside 128, NESTED, of ra and dec")
 
 
+SCHEME_KINDS = ("hash", "fold")
+"""How a split scheme gives cells their splits."""
+
+DROP_REASONS = ("guard", "test_sky")
+"""Why a member is not in a scheme's manifest."""
+
+
 class SplitScheme(Base):
     """One rule that gives every cell of the sky a split."""
 
     __tablename__ = "split_scheme"
     __table_args__ = (
         UniqueConstraint("name"),
-        CheckConstraint("train_below > 0 AND train_below < val_below AND val_below < 1", name="fractions_ordered"),
+        one_of("kind", SCHEME_KINDS),
+        CheckConstraint(
+            "train_below > 0 AND train_below < val_below AND (val_below < 1 OR (kind = 'fold' AND val_below = 1))",
+            name="fractions_ordered",
+        ),
         CheckConstraint("nside = 128", name="nside_is_the_cells"),
+        CheckConstraint(
+            "(kind = 'fold') = (fold IS NOT NULL) AND (fold IS NULL) = (n_folds IS NULL) "
+            "AND (fold IS NULL) = (fold_nside IS NULL) AND (fold IS NULL) = (base_scheme_id IS NULL)",
+            name="folds_say_of_what",
+        ),
+        CheckConstraint("fold >= 0 AND fold < n_folds", name="fold_range"),
+        CheckConstraint("fold_nside IN (1, 2, 4, 8, 16, 32, 64)", name="fold_nside_holds_cells"),
         {
             "schema": "sampling",
-            "comment": "One rule that splits the sky: u = first 4 bytes of SHA-256(cell_seed) / 2^32; "
-            "train u < train_below, val u < val_below, else test.",
+            "comment": "One rule that splits the sky. Kind hash: u = first 4 bytes of SHA-256(cell_seed) / 2^32; "
+            "train u < train_below, val u < val_below, else test. Kind fold: one fold of a spatial cross-validation; "
+            "the coarse cells of the fold are test, the others train or val by a hash of their own.",
         },
     )
 
@@ -245,11 +264,23 @@ class SplitScheme(Base):
     name: Mapped[str] = mapped_column(comment="Its name, chosen by the user")
     nside: Mapped[int] = mapped_column(comment="HEALPix nside of the cells (NESTED): 128")
     seed: Mapped[int] = mapped_column(comment="Seed hashed with the cell number")
-    train_below: Mapped[float] = mapped_column(comment="Upper bound of u for train (0.70)")
-    val_below: Mapped[float] = mapped_column(comment="Upper bound of u for val (0.85); the rest is test")
+    train_below: Mapped[float] = mapped_column(comment="Upper bound of u for train (0.70; folds 0.85)")
+    val_below: Mapped[float] = mapped_column(comment="Upper bound of u for val (0.85; folds 1); the rest is test")
     guard_arcsec: Mapped[float] = mapped_column(
-        comment="A negative this near to a member of another split leaves the manifest, arcsec"
+        comment="A negative this near to a member of another split leaves the manifest, arcsec; of a fold scheme, any "
+        "member of train or val this near to the held-out fold, and of train to val"
     )
+    kind: Mapped[str] = mapped_column(server_default="hash", comment="hash, or fold: one fold of a cross-validation")
+    base_scheme_id: Mapped[int | None] = mapped_column(
+        ForeignKey("sampling.split_scheme.scheme_id", ondelete="CASCADE"),
+        index=True,
+        comment="The scheme whose test sky no fold uses; NULL unless a fold",
+    )
+    fold_nside: Mapped[int | None] = mapped_column(
+        comment="HEALPix nside (NESTED) of the coarse cells that folds are made of (8); NULL unless a fold"
+    )
+    n_folds: Mapped[int | None] = mapped_column(comment="Folds of the cross-validation; NULL unless a fold")
+    fold: Mapped[int | None] = mapped_column(comment="Number of the fold held out, from 0; NULL unless a fold")
     run_id: Mapped[int] = mapped_column(ForeignKey("provenance.run.run_id"), comment="The run that made it")
 
 
@@ -315,17 +346,24 @@ class ClosePair(Base):
 
 
 class GuardDrop(Base):
-    """A negative that a scheme's guard keeps out of the manifest."""
+    """A member that a scheme keeps out of its manifest."""
 
     __tablename__ = "guard_drop"
     __table_args__ = (
         ForeignKeyConstraint(
             ["member_id"], ["sampling.draw_member.member_id"], ondelete="CASCADE", name="fk_guard_drop_member"
         ),
+        one_of("reason", DROP_REASONS),
+        CheckConstraint(
+            "(reason = 'guard') = (nearest_member_id IS NOT NULL) "
+            "AND (nearest_member_id IS NULL) = (separation_arcsec IS NULL)",
+            name="guard_names_whom",
+        ),
         {
             "schema": "sampling",
-            "comment": "A negative within the guard distance of a member of another split: out of the scheme's "
-            "manifest.",
+            "comment": "A member out of the scheme's manifest: within the guard distance of a member of another split "
+            "(of a hash scheme only negatives, of a fold scheme whatever is not held out), or, of a fold scheme, in "
+            "the test sky of its base scheme.",
         },
     )
 
@@ -334,9 +372,17 @@ class GuardDrop(Base):
         primary_key=True,
         comment="The scheme",
     )
-    member_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True, comment="The negative left out")
-    nearest_member_id: Mapped[int] = mapped_column(BigInteger, comment="The nearest member of another split")
-    separation_arcsec: Mapped[float] = mapped_column(comment="Distance to it, arcsec")
+    member_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, index=True, comment="The member left out")
+    nearest_member_id: Mapped[int | None] = mapped_column(
+        BigInteger, comment="The nearest member of another split; NULL unless the reason is guard"
+    )
+    separation_arcsec: Mapped[float | None] = mapped_column(
+        comment="Distance to it, arcsec; NULL unless the reason is guard"
+    )
+    reason: Mapped[str] = mapped_column(
+        server_default="guard",
+        comment="guard; test_sky: its cell belongs to the locked test split of a fold scheme's base",
+    )
 
 
 class SplitAssignment(Base):
@@ -358,5 +404,8 @@ class SplitAssignment(Base):
         ForeignKey("sampling.draw.draw_id", ondelete="CASCADE"), primary_key=True, index=True, comment="The draw"
     )
     n_close_pairs: Mapped[int] = mapped_column(comment="Pairs of members within the guard distance")
-    n_guard_drops: Mapped[int] = mapped_column(comment="Negatives left out of the manifest")
+    n_guard_drops: Mapped[int] = mapped_column(comment="Members that the guard left out of the manifest")
+    n_test_sky_drops: Mapped[int] = mapped_column(
+        server_default=text("0"), comment="Members of a fold scheme left out because they lie in its base's test sky"
+    )
     run_id: Mapped[int] = mapped_column(ForeignKey("provenance.run.run_id"), comment="The run that guarded it")

@@ -1,6 +1,8 @@
 -- Grain: one metric of one model on one split.
 -- Inputs: evaluation.metric, evaluation.test_access; training.model.
--- Units: AUC in [0, 1]; the interval and its method where one was computed.
+-- Units: all in [0, 1]; the 95 % interval and its method where one was computed. auc; partial_auc: over FPR <= 1e-2,
+--   McClish-standardised (0.5 for chance, 1 at best); partial_auc_raw: that area itself, at most 0.01; tpr0: recall
+--   above the highest negative of the split. With _tier_a, _tier_a_grade_a, ...: those positives against all negatives.
 -- Excludes: nothing; models trained on shuffled labels are marked is_label_shuffled.
 CREATE OR REPLACE VIEW results.model_metrics AS
 WITH

@@ -1,7 +1,7 @@
 -- Grain: one count of one stage, in the order of the pipeline, per survey where the rows have one.
 -- Inputs: the tables of every stage; galaxies are counted by their load ledger, never by scanning the pool.
 -- Units: rows; drawn and left out: objects, counted once however many draws or schemes they are in.
--- Excludes: nothing.
+-- Excludes: what the folds of a cross-validation leave out.
 CREATE OR REPLACE VIEW results.stage_counts AS
 SELECT 1 AS position, 'catalog rows'::text AS stage, NULL::text AS survey, count(*) AS n FROM catalog.lens_source
 UNION ALL
@@ -25,6 +25,7 @@ FROM sampling.draw_member AS m JOIN sampling.draw AS d ON d.draw_id = m.draw_id 
 UNION ALL
 SELECT 9, 'left out by the split guard', d.survey, count(DISTINCT m.ls_id)
 FROM sampling.guard_drop AS g
+JOIN sampling.split_scheme AS x ON x.scheme_id = g.scheme_id AND x.kind = 'hash'
 JOIN sampling.draw_member AS m ON m.member_id = g.member_id
 JOIN sampling.draw AS d ON d.draw_id = m.draw_id
 GROUP BY d.survey

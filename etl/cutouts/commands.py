@@ -34,6 +34,10 @@ def make(
     service_rate: Annotated[float | None, typer.Option(help="Requests a second to the service [2].")] = None,
     draw: Annotated[str | None, typer.Option(help="Name of the draw [default].")] = None,
     version: Annotated[str | None, typer.Option(help="Version of the cutout set [v1].")] = None,
+    held_out: Annotated[
+        bool | None,
+        typer.Option("--held-out", help="Cut the known lenses that the draw holds out, instead of its members."),
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Bricks cut at once [2].")] = None,
     check_sources: Annotated[
         bool | None, typer.Option("--check-sources", help="Also look at the coadds of all that was cut before.")
@@ -42,6 +46,7 @@ def make(
 ) -> None:
     """Cut every member of a draw out of the brick coadds, or ask the survey's service for it.
 
+    With --held-out those lenses are cut that ground-based imaging found, and no training positive is or lies near.
     Exits 1 when a brick was missing, broken or changed since cutouts of this version were cut from it; the others are
     made. What is there is never made again.
     """
@@ -58,6 +63,7 @@ def make(
         source=source,
         draw=draw,
         version=version,
+        held_out=held_out,
         n_workers=workers,
         check_sources=check_sources,
     ).with_service(url=service_url, requests_per_s=service_rate)

@@ -22,6 +22,9 @@ class CutoutConfig(StageConfig):
     )
     service: ServiceConfig = Field(default=ServiceConfig(), description="How the cutout service is asked")
     version: str = Field(default="v1", pattern=NAME_PATTERN, description="Version of the cutout set")
+    held_out: bool = Field(
+        default=False, description="Make those of the lenses that the draw holds out, instead of its members"
+    )
     n_workers: int = Field(default=2, ge=1, le=256, description="Bricks cut at once")
     check_sources: bool = Field(
         default=False, description="Also look whether the coadds of what was cut before are as they were"

@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from db.errors import MissingInputError
 from db.lock import only_one
@@ -22,6 +22,7 @@ from etl.cutouts.brick import BrickResult, Piece, Places, cut_brick
 from etl.cutouts.changes import Recorded, changed_bricks, recorded_states
 from etl.cutouts.coadd import CoaddSource
 from etl.cutouts.config import CutoutConfig, pixel_source
+from etl.cutouts.held_out import load_held_out
 from etl.cutouts.meta import Target
 from etl.cutouts.record import Batch, Recorder
 from etl.cutouts.source import PixelSource
@@ -53,6 +54,7 @@ class CutoutSummary:
     n_by_status: dict[str, int] = field(default_factory=lambda: {"ok": 0, "partial": 0, "rejected": 0})
     failed: list[str] = field(default_factory=list)
     n_failed_targets: int = 0
+    are_held_out: bool = False
 
     def add(self, result: BrickResult) -> None:
         """Count what became of a piece."""
@@ -64,9 +66,10 @@ class CutoutSummary:
     def lines(self) -> list[str]:
         """Say what was done, for people."""
         counts = ", ".join(f"{n} {status}" for status, n in self.n_by_status.items())
-        lines = [f"{self.n_targets} members, {self.n_present} had their cutout; made now: {counts}"]
+        what = "held-out lenses" if self.are_held_out else "members"
+        lines = [f"{self.n_targets} {what}, {self.n_present} had their cutout; made now: {counts}"]
         if self.n_without_brick:
-            lines.append(f"{self.n_without_brick} members lie in no brick that is loaded")
+            lines.append(f"{self.n_without_brick} {what} lie in no brick that is loaded")
         return lines
 
 
@@ -77,15 +80,16 @@ def make_cutouts(
     on_progress: Progress | None = None,
     distribute: Distribute | None = None,
 ) -> CutoutSummary:
-    """Make the cutouts that members of a draw still lack; `on_progress` gets cutouts done and to do.
+    """Make the cutouts that members of a draw, or the lenses that it holds out, still lack.
 
+    `on_progress` gets cutouts done and to do.
     Bricks are cut where `distribute` says: in processes of this machine, if it says nothing. The service is asked from
     this process alone, which keeps the pace.
 
     Raises
     ------
     MissingInputError
-        When the draw is not there or has no members.
+        When the draw is not there, has no members, or holds no lens out; or lenses came after the last match.
     CoaddError
         When the place of the coadds is no such place.
     CutoutError
@@ -96,15 +100,15 @@ def make_cutouts(
     with engine.connect() as connection:
         draw = find_draw(connection, config.draw)
         source = pixel_source(config, draw, address.endpoint_url)
-        targets = load_targets(connection, draw, config.version)
-    if targets.empty:
-        raise MissingInputError(f"draw '{draw.name}' has no members: run `stronglens draw` again")
+        targets = _targets_of(connection, draw, config)
     if distribute is None or source.kind == "service":
         distribute = in_processes(config.n_workers if source.kind == "coadd" else 1)
     with only_one(engine, "cutouts"), recorded_run(engine, command="cutouts make", config=config) as run:
         todo = _lacking(targets, address)
         has_brick = todo["brickname"].notna()
-        summary = CutoutSummary(len(targets), len(targets) - len(todo), int((~has_brick).sum()))
+        summary = CutoutSummary(
+            len(targets), len(targets) - len(todo), int((~has_brick).sum()), are_held_out=config.held_out
+        )
         recorded = _recorded(engine, draw, config, address, todo[has_brick])
         recorder = Recorder(engine, Batch(draw, config.version, source.kind, run.run_id), targets)
         work = partial(cut_brick, source, Places(address.uri, address.endpoint_url, draw.layer, config.version))
@@ -121,6 +125,15 @@ def make_cutouts(
             summary.failed += _all_changed(source, recorded, config.version, distribute, on_progress)
     summary.failed = sorted(set(summary.failed))
     return summary
+
+
+def _targets_of(connection: Connection, draw: DrawRef, config: CutoutConfig) -> pd.DataFrame:
+    if config.held_out:
+        return load_held_out(connection, draw, config.version)
+    targets = load_targets(connection, draw, config.version)
+    if targets.empty:
+        raise MissingInputError(f"draw '{draw.name}' has no members: run `stronglens draw` again")
+    return targets
 
 
 def _lacking(targets: pd.DataFrame, address: StoreAddress) -> pd.DataFrame:

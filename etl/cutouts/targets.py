@@ -73,16 +73,31 @@ def load_targets(connection: Connection, draw: DrawRef, version: str) -> pd.Data
     of the cutout that is there: cutout_id, uri, status, sha256 (None where there is none).
     """
     targets = _members(connection, draw, version)
-    bricknames = _bricknames(connection, draw)
+    near = _nearest_galaxies(connection, draw) if targets["ls_id"].isna().any() else {}
+    return placed(
+        targets, version, Neighbourhood(bricknames(connection, draw), near, _shared_galaxies(connection, draw))
+    )
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """What files are named by: names of bricks, galaxies nearest to unmatched lenses, and those of several lenses."""
+
+    bricknames: dict[int, str]
+    nearest: dict[int, int]
+    shared: set[int]
+
+
+def placed(targets: pd.DataFrame, version: str, around: Neighbourhood) -> pd.DataFrame:
+    """Add brickname, stem and key to targets with label, lens_id, ls_id and name."""
     unmatched = targets["ls_id"].isna()
     brickid = pd.Series(pd.NA, index=targets.index, dtype="Int64")
     brickid[~unmatched] = split_ls_id(targets.loc[~unmatched, "ls_id"].astype("int64"))[1]
     if unmatched.any():
-        near = _nearest_galaxies(connection, draw)
-        found = targets.loc[unmatched, "lens_id"].map(near).dropna().astype("int64")
+        found = targets.loc[unmatched, "lens_id"].map(around.nearest).dropna().astype("int64")
         brickid[found.index] = split_ls_id(found)[1]
-    targets["brickname"] = brickid.map(bricknames).astype(object)
-    targets["stem"] = _stems(targets, _shared_galaxies(connection, draw))
+    targets["brickname"] = brickid.map(around.bricknames).astype(object)
+    targets["stem"] = _stems(targets, around.shared)
     folder = targets["label"].map({1: "positives", 0: "negatives"})
     targets["key"] = "cutouts/" + folder + f"/{version}/" + targets["stem"] + ".npz"
     return targets
@@ -148,7 +163,8 @@ def _members(connection: Connection, draw: DrawRef, version: str) -> pd.DataFram
     return table.merge(load_cutouts(connection, draw, version), on="member_id", how="left", validate="one_to_one")
 
 
-def _bricknames(connection: Connection, draw: DrawRef) -> dict[int, str]:
+def bricknames(connection: Connection, draw: DrawRef) -> dict[int, str]:
+    """Return the names of the bricks that are loaded, by number."""
     of_survey = (Brick.survey == draw.survey, Brick.data_release == draw.data_release)
     rows = connection.execute(select(Brick.brickid, Brick.brickname).where(*of_survey))
     return {row.brickid: row.brickname for row in rows}

@@ -141,7 +141,8 @@ def _is_imported(connection: Connection, name: str, files: dict[str, str]) -> bo
 def _split_rule(connection: Connection, scheme: str) -> SplitConfig:
     """Return the rule of a split scheme; the default one need not have been assigned yet."""
     columns = [SplitScheme.__table__.c[name] for name in SplitConfig.model_fields]
-    row = connection.execute(select(*columns).where(SplitScheme.name == scheme)).mappings().first()
+    of_name = (SplitScheme.name == scheme) & (SplitScheme.kind == "hash")  # a manifest knows no folds
+    row = connection.execute(select(*columns).where(of_name)).mappings().first()
     if row is not None:
         return SplitConfig(**row)
     if scheme != SplitConfig().name:

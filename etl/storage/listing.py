@@ -62,7 +62,8 @@ def load_listing(connection: Connection, store: Store, selection: Selection) -> 
     draw = None if selection.draw is None else find_draw(connection, selection.draw)
     prefix = selection.prefix or ""
     found: dict[str, Recorded] = {}
-    for query in (kind(draw, selection.cutout_version) for kind in (_cutouts, _shards, _indexes, _checkpoints)):
+    kinds = (_cutouts, _shards, _indexes, _checkpoints, _environments)
+    for query in (kind(draw, selection.cutout_version) for kind in kinds):
         for rows in connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(query).partitions():
             found |= {store.key(recorded.uri): recorded for recorded in (Recorded(*row) for row in rows)}
     return {key: found[key] for key in sorted(found) if key.startswith(prefix)}
@@ -108,7 +109,15 @@ def _of_packs(query: _Rows, draw: DrawRef | None, version: str | None) -> _Rows:
 
 def _checkpoints(draw: DrawRef | None, version: str | None) -> _Rows:
     written = (Artifact.uri == Model.checkpoint_uri) & (Artifact.sha256 == Model.checkpoint_sha256)
-    query = select(Artifact.uri, Artifact.sha256, Artifact.n_bytes).join(Model, written)
+    return _of_models(select(Artifact.uri, Artifact.sha256, Artifact.n_bytes).join(Model, written), draw, version)
+
+
+def _environments(draw: DrawRef | None, version: str | None) -> _Rows:
+    query = select(Artifact.uri, Artifact.sha256, Artifact.n_bytes).join(Model, Model.run_id == Artifact.run_id)
+    return _of_models(query.where(Artifact.kind == "environment"), draw, version)
+
+
+def _of_models(query: _Rows, draw: DrawRef | None, version: str | None) -> _Rows:
     if version is not None:
         query = query.where(Model.cutout_version == version)
     return query if draw is None else query.where(Model.draw_id == draw.draw_id)

@@ -19,7 +19,7 @@ from db.engine import connectable, open_engine
 
 from .conftest import draw
 
-GALLERIES = [page for page in PAGES if page]
+GALLERIES = [page for page in PAGES if page not in {"", "performance"}]
 
 
 @pytest.fixture
@@ -64,6 +64,33 @@ def test_overview_shows_the_numbers_of_the_views(populated: Any, catalog: Engine
     for feature, verdict in values(catalog, "SELECT feature, verdict FROM results.shortcut_audit"):
         assert f">{feature.replace('_', ' ')}<" in shown
         assert verdict in shown
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_performance_shows_metrics_reliability_and_conditions_of_the_views(
+    populated: Any, catalog: Engine, split: str
+) -> None:
+    drawn = draw("performance", model=populated.model, split=split)
+    assert not drawn.errors
+    shown = html.unescape(drawn.text)
+    of = {"model": populated.model, "split": split}
+    metrics = values(
+        catalog, "SELECT metric, value FROM results.model_metrics WHERE model_name = :model AND split = :split", **of
+    )
+    assert metrics
+    for metric, value in metrics:
+        assert f">{metric.replace('_', ' ')}<" in shown
+        assert f"{value:.4f}" in shown
+    conditions = values(
+        catalog,
+        "SELECT k, n FROM results.recall_by_condition WHERE model_name = :model AND split = :split "
+        "AND sample = 'tier_a' AND axis = 'all' AND fpr_target = 0.01",
+        **of,
+    )
+    ((k, n),) = conditions
+    assert f">{k:,} / {n:,}<" in shown
+    for (name,) in values(catalog, "SELECT model_name FROM results.models"):
+        assert name in shown
 
 
 def test_overview_counts_the_leaks(populated: Any, catalog: Engine) -> None:

@@ -71,9 +71,9 @@ def ring_part() -> Callable[[int, int], Part]:
 
     def make(n: int, seed: int) -> Part:
         pixels, label = _ring_cutouts(n, seed)
-        return Part(
-            torch.from_numpy(preprocess(pixels, SMALL)), torch.from_numpy(label).float(), torch.ones(len(label))
-        )
+        labels = torch.from_numpy(label).float()
+        images = torch.from_numpy(preprocess(pixels, SMALL))
+        return Part(images, labels, torch.ones(n), labels, 1000 * seed + torch.arange(n))
 
     return make
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.control import deal_labels
+from tests.plain_manifest import plain_manifest
+from training.deal import deal_labels
 from training.manifest import Manifest
 
 
@@ -14,23 +15,11 @@ def manifest() -> Manifest:
     rng = np.random.default_rng(0)
     n = 3000
     label = (rng.random(n) < 0.2).astype(np.int8)
-    return Manifest(
-        draw_id=1,
-        scheme_id=1,
-        cutout_version="v1",
-        survey="mock",
-        cutout_id=np.arange(n),
-        uri=np.array([f"store:{i}" for i in range(n)]),
-        sha256=np.array([f"{i:064x}" for i in range(n)]),
+    return plain_manifest(
+        n,
         split=rng.choice(["train", "val", "test"], n, p=[0.7, 0.15, 0.15]),
         label=label,
         weight=np.where(label == 1, rng.choice([0.5, 1.0], n), 0.9).astype(np.float32),
-        tier=np.where(label == 1, "B", ""),
-        best_letter_grade=np.full(n, ""),
-        is_calibration=np.zeros(n, bool),
-        nobs_z=np.full(n, 4, np.float32),
-        psf_fwhm_z_arcsec=np.full(n, 1.1, np.float32),
-        layouts=frozenset({("grz", 101)}),
     )
 
 

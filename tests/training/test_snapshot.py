@@ -20,7 +20,7 @@ from db import migrate
 from db.models.imaging import Pack, Validation
 from db.models.training import Epoch, Model
 from training.config import TrainConfig
-from training.errors import GateError, PackError, SnapshotError
+from training.errors import GateError, PackError, RunError, SnapshotError
 from training.packs.write import PackConfig, write_pack
 from training.preprocess import Preprocessing
 from training.snapshot.export import ExportConfig, export_snapshot
@@ -79,29 +79,34 @@ def test_a_snapshot_trains_as_the_database_does_on_a_host_that_has_none(
     alone = {"STRONGLENS_HOME": str(tmp_path / "a file"), "HOME": str(tmp_path / "a file"), "PGHOST": "nowhere.invalid"}
     assert run_cli("db", "current", **alone).returncode != 0
     out = tmp_path / "runs" / "one"
-    arguments = ("train", str(tmp_path / "recipe.yaml"), "--snapshot", str(tmp_path / "snapshot"), "--out", str(out))
+    arguments = ("train", str(tmp_path / "recipe.yaml"), "--manifest", str(tmp_path / "snapshot"), "--out", str(out))
     done = run_cli(*arguments, **alone)
     assert done.returncode == 0, done.stderr
     assert "120 cutouts, validated on 45" in done.stdout
-    assert sorted(path.name for path in out.iterdir()) == ["checkpoint.pt", "epochs.json", "run.json"]
+    assert f"stronglens training import {out}" in done.stdout
+    names = ["checkpoint.pt", "epochs.jsonl", "run.json", "scores.parquet"]
+    assert sorted(path.name for path in out.iterdir()) == names
 
     columns = [column for column in Epoch.__table__.columns if column.name not in ("model_id", "seconds")]
     with packed.connect() as connection:
         epochs = connection.execute(select(*columns).order_by(Epoch.epoch)).mappings().all()
         model = connection.execute(select(Model.__table__)).one()
-    found = json.loads((out / "epochs.json").read_text())
+    found = [json.loads(line) for line in (out / "epochs.jsonl").read_text().splitlines()]
     assert [{name: row[name] for name in epochs[0]} for row in found] == [dict(row) for row in epochs]
     body = torch.load(out / "checkpoint.pt", weights_only=True)
     assert (body["manifest_sha256"], body["config"]["draw"]) == (model.manifest_sha256, "rings")
     run = json.loads((out / "run.json").read_text())
     description = (tmp_path / "snapshot" / "snapshot.json").read_bytes()
-    assert run["snapshot_sha256"] == hashlib.sha256(description).hexdigest()
-    assert run["snapshot"]["manifest_sha256"] == model.manifest_sha256
+    assert run["snapshot"] == {"sha256": hashlib.sha256(description).hexdigest(), "gate": "GO"}
+    assert run["manifest"]["sha256"] == model.manifest_sha256
+    assert model.checkpoint_sha256 == run["files"]["checkpoint.pt"]["sha256"]  # the very same weights
     assert run["recipe"] == of.model_copy(update={"draw": "rings"}).model_dump(mode="json")
 
-    with pytest.raises(SnapshotError, match="is there already"):
-        train_on_snapshot(tmp_path / "snapshot", of, out)
-    assert "--snapshot DIR and --out FOLDER go together" in run_cli(*arguments[:4], **alone).stderr
+    again = run_cli("train", str(tmp_path / "recipe.yaml"), "--snapshot", str(tmp_path / "snapshot"), *arguments[-2:])
+    assert "already trained, best epoch" in again.stdout
+    with pytest.raises(RunError, match="finished training of another recipe"):
+        train_on_snapshot(tmp_path / "snapshot", of.model_copy(update={"seed": 1}), out)
+    assert "--out FOLDER goes with --manifest SNAPSHOT" in run_cli(*arguments[:2], *arguments[-2:], **alone).stderr
 
 
 def test_a_damaged_snapshot_is_refused_in_one_line_that_names_the_file(packed: Engine, tmp_path: Path) -> None:
@@ -179,7 +184,8 @@ def test_a_snapshot_carries_the_verdict_of_its_draw_and_training_obeys_it(
             train_on_snapshot(folder, of, tmp_path / "out")
         assert not (tmp_path / "out").exists()
     accepted = of.model_copy(update={"accept_gate": "a test"})
-    train_on_snapshot(tmp_path / "snapshot2", accepted, tmp_path / "out")
+    run, was_there = train_on_snapshot(tmp_path / "snapshot2", accepted, tmp_path / "out")
+    assert (was_there, run.description.snapshot.gate) == (False, "not validated")
     assert json.loads((tmp_path / "out" / "run.json").read_text())["recipe"]["accept_gate"] == "a test"
 
 

@@ -36,6 +36,7 @@ from training.errors import (
 from training.manifest import named_manifest
 from training.preprocess import Preprocessing, preprocess
 from training.score import open_scorer, score_model
+from training.scoring.scorer import scorer_of
 from training.train import train_model
 
 Recipe = Callable[..., TrainConfig]
@@ -84,7 +85,7 @@ def test_a_model_is_trained_recorded_scored_and_then_left_alone(engine: Engine, 
     assert (rest.n_scored, rest.n_already) == (165, 45)
     with engine.connect() as connection:
         scores = np.array(connection.scalars(select(Score.score).order_by(Score.cutout_id)).all())
-    network = score._scorer(
+    network = scorer_of(
         registry.load_checkpoint(registry.find_model(engine, "tiny"), open_store(settings().store)), "cpu"
     )
     with torch.inference_mode():

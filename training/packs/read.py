@@ -18,8 +18,9 @@ from torch import Tensor
 from training.errors import PackError
 from training.manifest import Manifest
 from training.packs.layout import Layout, Packed, row_bytes
-from training.preprocess import Preprocessing, preprocess_packed
+from training.preprocess import Preprocessing, central, statistics
 from training.progress import Progress, silent
+from training.scaling import scaled
 
 _PIECE = 4 << 20
 
@@ -97,20 +98,32 @@ class Pack:
         return taken
 
 
-@dataclass(frozen=True)
 class PackedImages:
-    """Some rows of a pack, preprocessed when they are asked for."""
+    """Some rows of a pack, preprocessed when they are asked for.
 
-    pack: Pack
-    rows: npt.NDArray[np.int64]
-    rules: Preprocessing
+    Statistics of a row are kept from the first time on (24 bytes), since they take most of the work.
+    """
+
+    def __init__(self, pack: Pack, rows: npt.NDArray[np.int64], rules: Preprocessing) -> None:
+        self.pack = pack
+        self.rows = rows
+        self.rules = rules
+        self._is_known = np.zeros(len(rows), bool)
+        self._median, self._mad = (np.empty((len(rows), 3), np.float32) for _ in range(2))
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, chosen: slice | Tensor, /) -> Tensor:
-        rows = self.rows[chosen if isinstance(chosen, slice) else chosen.numpy()]
-        return torch.from_numpy(preprocess_packed(self.pack.take(rows), self.rules))
+        wanted = np.arange(len(self))[chosen] if isinstance(chosen, slice) else chosen.numpy()
+        pixels = central(self.pack.take(self.rows[wanted]), self.rules.crop_px)
+        unknown = ~self._is_known[wanted]
+        if unknown.any():
+            where = wanted[unknown]
+            self._median[where], self._mad[where] = statistics(pixels[unknown], self.rules)
+            self._is_known[where] = True
+        known = torch.from_numpy(self._median[wanted]), torch.from_numpy(self._mad[wanted])
+        return scaled(torch.from_numpy(pixels), known, self.rules)
 
 
 def open_pack(files: PackFiles, progress: Progress = silent) -> Pack:

@@ -27,7 +27,7 @@ def export(
     crop: Annotated[int | None, typer.Option(help="Take the pack of this crop, pixels [the smallest].")] = None,
     dtype: Annotated[PixelTypeName | None, typer.Option(help="Take the pack of this type of pixel.")] = None,
 ) -> None:
-    """Write a manifest and its pack to a folder that trains without a database (`train --snapshot`)."""
+    """Write a manifest and its pack to a folder that trains without a database (`train --manifest`)."""
     from db.config import load_config
     from db.engine import open_engine
     from training.snapshot.export import ExportConfig, export_snapshot

@@ -166,5 +166,5 @@ def _readme(config: ExportConfig, manifest: Manifest) -> str:
         f"{len(manifest):,} cutouts of draw {config.draw!r}, split scheme {config.scheme!r}, version "
         f"{config.cutout_version}, survey {manifest.survey}: listed in {MANIFEST_NAME}, pixels in {PACK_FOLDER}/.\n"
         f"{DESCRIPTION_NAME} says what the pixels are (nanomaggies, bands g, r, z) and seals every file by SHA-256.\n"
-        "Train on it, without a database: stronglens train RECIPE.yaml --snapshot THIS_FOLDER --out ANOTHER_FOLDER\n"
+        "Train on it, without a database: stronglens train RECIPE.yaml --manifest THIS_FOLDER --out ANOTHER_FOLDER\n"
     )

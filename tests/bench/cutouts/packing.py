@@ -24,6 +24,7 @@ from etl.cutouts.files import REQUIRED_META, Cutout, read_pixels, write_cutout
 from etl.storage import LocalStore
 from tests.bench.cutouts.sizes import Sizes
 from tests.bench.limits import Measure, median, ratio
+from tests.plain_manifest import plain_manifest
 from training.manifest import Manifest
 from training.packs.layout import Layout, row_bytes
 from training.packs.read import Pack, PackedImages, PackFile, PackFiles, open_pack
@@ -90,19 +91,7 @@ def npz_files(store: LocalStore, n: int) -> list[tuple[str, str]]:
 def manifest_of(files: Sequence[tuple[str, str]], n: int) -> Manifest:
     """A manifest of `n` cutouts, which share the files there are."""
     uri, sha256 = (np.array(column)[np.arange(n) % len(files)] for column in zip(*files, strict=True))
-    return Manifest(
-        draw_id=1,
-        scheme_id=1,
-        cutout_version="v1",
-        survey="mock",
-        cutout_id=np.arange(n, dtype=np.int64),
-        uri=uri,
-        sha256=sha256,
-        split=np.full(n, "train"),
-        label=np.zeros(n, np.int8),
-        weight=np.ones(n, np.float32),
-        layouts=frozenset({("grz", 101)}),
-    )
+    return plain_manifest(n, uri=uri, sha256=sha256)
 
 
 def _loaders(store: LocalStore, manifest: Manifest, pack: Pack, folder: Path) -> dict[str, tuple[Load, int]]:

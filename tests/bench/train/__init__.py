@@ -1,0 +1,1 @@
+"""How fast models are trained, scored and evaluated: `make bench-train`."""

@@ -1,0 +1,37 @@
+"""How much a run measures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Size of a run; the defaults are what the limits are stated for, `tiny()` only shows that it works."""
+
+    n_packed: int = 8192
+    batch_size: int = 64
+    n_steps: tuple[tuple[str, int], ...] = (("resnet18", 10), ("shielded_resnet", 24))
+    n_repeats: int = 5
+    n_scores: int = 500_000
+    n_positives: int = 5000
+    n_cells: int = 10_000
+    n_replicates: int = 2000
+    n_on_gpu: int = 450_000
+    gpu_batch_size: int = 4096
+
+
+def tiny() -> Sizes:
+    """Sizes of a run of seconds, for the test of the benchmark itself."""
+    return Sizes(
+        n_packed=128,
+        batch_size=16,
+        n_steps=(("shielded_resnet", 2),),
+        n_repeats=1,
+        n_scores=2000,
+        n_positives=100,
+        n_cells=50,
+        n_replicates=20,
+        n_on_gpu=256,
+        gpu_batch_size=64,
+    )
