@@ -47,10 +47,23 @@ def taught(manifest: Manifest, recipe: TrainConfig) -> tuple[Taught, Taught]:
 
 
 def graded_mask(manifest: Manifest, labels: LabelConfig) -> npt.NDArray[np.bool_]:
-    """Rows that stay when positives of tier B without a letter from any paper are left out, or all of them."""
+    """Rows that stay when positives of tier B without a letter from any paper are left out, or all of them.
+
+    Raises
+    ------
+    ManifestError
+        When no positive of tier B has a letter: the papers' tables are not there, and all of tier B would go.
+    """
     if labels.ungraded_tier_b == "include":
         return np.ones(len(manifest), dtype=np.bool_)
-    return np.asarray((manifest.tier != "B") | (manifest.best_letter_grade != ""))
+    is_tier_b, is_graded = manifest.tier == "B", manifest.best_letter_grade != ""
+    if is_tier_b.any() and not (is_tier_b & is_graded).any():
+        raise ManifestError(
+            f"none of {int(is_tier_b.sum())} positives of tier B has a letter grade, so all of them would be left out: "
+            "load the papers' tables first (`stronglens catalog load --table FILE --paper NAME`), or set "
+            "`ungraded_tier_b: include`"
+        )
+    return np.asarray(~is_tier_b | is_graded)
 
 
 def domain_mask(manifest: Manifest, recipe: TrainConfig) -> npt.NDArray[np.bool_]:

@@ -20,7 +20,7 @@ BASELINE = Path("published/resnet18_baseline_eval.json")
 CONFUSERS = Path("published/resnet18_baseline_fpr_by_confuser.json")
 LABELLED = Path("scores/meta_features_split.parquet")
 NETWORKS = ("p_resnet", "p_effnet", "p_meta")
-"""Columns of the labelled scores that are networks of their own; p_avg is the mean of the first two."""
+"""Columns of the labelled scores; p_avg is the mean of the first two, and p_meta seems to be made of them as well."""
 
 Floats = npt.NDArray[np.float64]
 

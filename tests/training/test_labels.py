@@ -153,13 +153,21 @@ def test_a_part_without_a_class_is_refused_with_its_numbers(manifest: Manifest, 
     all_calibration = replace(manifest, is_calibration=manifest.split == "val")
     with pytest.raises(ManifestError, match="0 positives and 0 negatives in the part of val that epochs are chosen by"):
         taught(all_calibration, recipe())
-    ungraded = replace(manifest, tier=np.where(manifest.label == 1, "B", ""), best_letter_grade=np.full(2000, ""))
+    half = {"column": "nobs_z", "half": "high"}
+    alike = replace(manifest, nobs_z=np.where(manifest.label == 1, 4, 9).astype(np.float32))
     n_negatives = int(((manifest.split == "train") & (manifest.label == 0)).sum())
     with pytest.raises(ManifestError, match=f"leaves 0 positives and {n_negatives} negatives in the training part"):
-        taught(ungraded, recipe(labels={"ungraded_tier_b": "exclude"}))
+        taught(alike, recipe(domain=half))
     unknown = replace(manifest, nobs_z=np.full(2000, np.nan, np.float32))
     with pytest.raises(ManifestError, match="no training positive has a known nobs_z"):
         taught(unknown, recipe(domain={"column": "nobs_z", "half": "low"}))
+
+
+def test_leaving_out_ungraded_tier_b_is_refused_where_nothing_was_graded(manifest: Manifest, recipe: Recipe) -> None:
+    ungraded = replace(manifest, best_letter_grade=np.full(len(manifest), ""))
+    n_tier_b = int((manifest.tier == "B").sum())
+    with pytest.raises(ManifestError, match=f"none of {n_tier_b} positives of tier B has a letter grade"):
+        taught(ungraded, recipe(labels={"ungraded_tier_b": "exclude"}))
 
 
 def test_turning_over_no_label_is_refused_rather_than_called_a_noisy_training(manifest: Manifest) -> None:
