@@ -10,6 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from sqlalchemy import Engine, Select, column, literal_column, select, table
 
+from analysis.evaluation.tables import times
+
 Row = dict[str, Any]
 
 
@@ -34,7 +36,7 @@ def render_agreement(rows: Sequence[Row]) -> RenderableType:
 
 
 def _recall_table(rows: Sequence[Row]) -> Table:
-    grid = _grid("recall at matched false-positive rates (95 % Wilson intervals)")
+    grid = _grid(f"recall at matched false-positive rates (95 % Wilson intervals){_readings(rows)}")
     for name in ("split", "models a, b", "FPR on val", "n", "a", "b", "either (oracle)", "readings of the test split"):
         grid.add_column(name, justify="left" if name in {"split", "models a, b"} else "right")
     for row in rows:
@@ -49,7 +51,7 @@ def _recall_table(rows: Sequence[Row]) -> Table:
 
 
 def _error_table(rows: Sequence[Row]) -> Table:
-    grid = _grid("errors on the same objects (Kuncheva & Whitaker 2003)")
+    grid = _grid(f"errors on the same objects (Kuncheva & Whitaker 2003){_readings(rows)}")
     measures = {"phi": "error_correlation", "Q": "q_statistic", "disagreement": "disagreement"}
     measures |= {"double fault": "double_fault", "rank correlation": "score_correlation"}
     names = ("split", "models a, b", "FPR on val", "among", "both right", "only a", "only b", "neither", *measures)
@@ -64,6 +66,12 @@ def _error_table(rows: Sequence[Row]) -> Table:
             *("" if row[name] is None else f"{row[name]:.3f}" for name in measures.values()),
         )
     return grid
+
+
+def _readings(rows: Sequence[Row]) -> str:
+    """Say behind a title how often the test split was read for each model, where rows of it are shown."""
+    n = {row[f"model_{m}_name"]: row[f"n_test_accesses_{m}"] for row in rows if row["split"] == "test" for m in "ab"}
+    return "; test read: " + ", ".join(f"{name} {times(count)}" for name, count in n.items()) if n else ""
 
 
 def _which(row: Row) -> tuple[str, str, str]:

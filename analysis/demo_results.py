@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine, Select, column, literal_column, select, table
 
-from analysis.evaluation.tables import rate
+from analysis.evaluation.tables import number, rate
 from analysis.report import Report, read_report, show
 
 
@@ -80,8 +80,7 @@ def headline(counts: Sequence[dict[str, Any]], report: Report, control: Report) 
         f"{tiers['A']:,} A + {tiers['B']:,} B",
         "footprint": f"{n.get(('drawn, positive', 'mock'), 0):,} positives lie in the mock sky; matched to a source "
         f"of it: {mock['A']:,} A + {mock['B']:,} B",
-        "test AUC": f"{auc['value']:.3f} (95 %: {auc['lo']:.3f}-{auc['hi']:.3f}); with shuffled labels "
-        f"{shuffled['value']:.3f} ({shuffled['lo']:.3f}-{shuffled['hi']:.3f}), expected 0.5",
+        "test AUC": f"{number(auc)}; with shuffled labels {number(shuffled)}, expected 0.5 (95 % intervals)",
         "recall": f"tier A, test, at FPR {point['fpr_target']:g} (threshold {point['threshold']:.3f} chosen on val): "
         f"{recall}, 95 % {point['interval_method']}",
         "test split": f"read {auc['n_test_accesses']} time(s) for this model",

@@ -15,6 +15,7 @@ from analysis.discovery.objects import SurveyObjects, read_objects
 from analysis.discovery.summary import DiscoverySummary
 from analysis.discovery.survey_quantile import SurveyCut, SurveySample, survey_cut
 from analysis.errors import AnalysisError, NoScoresError, ReasonMissingError
+from analysis.evaluation.ledger import test_readings
 from db.bulk import require_indexes
 from db.config import StageConfig
 from db.lock import only_one
@@ -88,6 +89,8 @@ def discover(engine: Engine, model: str, config: DiscoverConfig, *, test_reason:
                     access = {"model_id": found.model_id, "run_id": run.run_id, "purpose": test_reason}
                     connection.execute(insert(TestAccess).values(access))
                 _replace(connection, found.model_id, run.run_id, config, search)
+    with engine.connect() as connection:
+        n_test_accesses = test_readings(connection, found).n
     return DiscoverySummary(
         model_id=found.model_id,
         model_name=found.name,
@@ -98,6 +101,7 @@ def discover(engine: Engine, model: str, config: DiscoverConfig, *, test_reason:
         n_known=search.n_known,
         n_candidates=len(search.candidates),
         is_test_read=read_test,
+        n_test_accesses=n_test_accesses,
     )
 
 

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from analysis.evaluation.tables import rate
+from analysis.evaluation.tables import number, rate, times
 
 Row = Mapping[str, Any]
 
@@ -18,7 +18,9 @@ def show(name: str, rows: Mapping[str, Sequence[Row]], console: Console) -> None
     """Print each fold at the loosest operating point, then every quantity over the folds."""
     folds = rows["cross_validation_folds"]
     loosest = max((row["fpr_target"] for row in folds), default=0.0)
-    grid = _grid(f"{name}: folds at FPR {loosest:g} on val")
+    n_read = sum(row["n_test_accesses"] for row in folds if row["fpr_target"] == loosest)
+    read = f"folds held out read {times(n_read)} in all"
+    grid = _grid(f"{name}: folds at FPR {loosest:g} on val; {read}")
     for title in (
         "fold",
         "train",
@@ -37,13 +39,13 @@ def show(name: str, rows: Mapping[str, Sequence[Row]], console: Console) -> None
         grid.add_row(
             str(row["fold"]),
             *(f"{row[key]:,}" for key in ("n_train", "n_test", "n_positives", "n_guard_drops", "n_test_sky_drops")),
-            f"{row['auc']:.3f} ({row['auc_lo']:.3f}-{row['auc_hi']:.3f})",
+            number({"value": row["auc"], "lo": row["auc_lo"], "hi": row["auc_hi"]}),
             rate(row["n_false_positives"], row["n_negatives"], row["fpr"], row["fpr_lo"], row["fpr_hi"]),
             rate(row["n_recovered_tier_a"], row["n_tier_a"],
                  *(row[f"recall_tier_a{end}"] for end in ("", "_lo", "_hi"))),
         )  # fmt: skip
     console.print(grid)
-    grid = _grid("over folds (pooled: 95 % Wilson)")
+    grid = _grid(f"over folds (pooled: 95 % Wilson); {read}")
     for title in ("quantity", "FPR", "folds", "mean", "sd over folds", "sd of counting alone", "range", "pooled"):
         grid.add_column(title, justify="left" if title == "quantity" else "right")
     for row in rows["cross_validation"]:

@@ -144,7 +144,8 @@ def _yields(rows: Sequence[Row], split: str, search: Search) -> Table:
 def _by_prior(rows: Sequence[Row], split: str) -> Table:
     priors = sorted({row["lens_prior"] for row in rows})
     grid = _grid(
-        f"purity by prior, rates of the {split} split", "tier", "target", *(f"prior {prior:g}" for prior in priors)
+        f"purity by prior, rates of the {split} split{_readings(rows, split)}",
+        *("tier", "target", *(f"prior {prior:g}" for prior in priors)),
     )
     cells = {(row["sample"], row["fpr_target"], row["lens_prior"]): _ends(row, "purity") for row in rows}
     for sample, target in dict.fromkeys((row["sample"], row["fpr_target"]) for row in rows):

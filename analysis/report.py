@@ -10,7 +10,7 @@ from rich.text import Text
 from sqlalchemy import Connection, Engine, Select, column, literal_column, select, table
 
 from analysis.errors import NoScoresError
-from analysis.evaluation.calibration_table import calibration_table, is_of_calibration
+from analysis.evaluation.calibration_table import calibration_table, is_of_calibration, reliability_table
 from analysis.evaluation.tables import (
     area_table,
     condition_table,
@@ -75,19 +75,20 @@ def _shuffled_controls(connection: Connection) -> list[dict[str, Any]]:
 
 
 def render(report: Report) -> RenderableType:
-    """Lay a report out; strata and conditions are those of the test split where it was read, else of val."""
+    """Lay a report out; bins, strata and conditions are those of the test split where it was read, else of val."""
     rows = report.rows
     own = rows["model_metrics"]
     is_control = own[0]["is_label_shuffled"]
     title = Text(f"model {report.model_name}", style="bold")
     areas = area_table(own, [] if is_control else rows["shuffled_controls"])
+    split = "test" if any(row["split"] == "test" for row in rows["threshold_table"]) else "val"
     others = (
         calibration_table(own),
+        reliability_table(rows["reliability"], split),
         other_metrics_table([row for row in own if not is_of_calibration(row["metric"])]),
     )
     parts: list[RenderableType] = [title, areas, *(table for table in others if table is not None)]
     if not is_control:
-        split = "test" if any(row["split"] == "test" for row in rows["threshold_table"]) else "val"
         parts += [
             threshold_table(rows["threshold_table"]),
             recall_table(rows["recall_by_condition"]),

@@ -18,6 +18,7 @@ SAMPLES = {
     "tier_a": "recall, tier A",
     "tier_b": "recall, tier B",
     "tier_ab": "recall, A and B",
+    "tier_ab_graded": "recall, A and graded B",
     "held_out": "recall, held-out discoveries",
     "not_ground_imaging": "recall, spectroscopic and HST",
     "negatives": "false positives, all",

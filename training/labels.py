@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,15 @@ def taught(manifest: Manifest, recipe: TrainConfig) -> tuple[Taught, Taught]:
         train = flip_labels(train, recipe.labels.flip_fraction, recipe.seed)
     target = np.where(train.label == 1, recipe.labels.positive_target, 0).astype(np.float32)
     return Taught(train, target), Taught(choice, choice.label.astype(np.float32))
+
+
+def taught_digest(parts: tuple[Taught, Taught]) -> str:
+    """SHA-256 over the ids, labels, weights and targets of both parts, hexadecimal."""
+    digest = hashlib.sha256()
+    for part in parts:
+        for values in (part.manifest.cutout_id, part.manifest.label, part.manifest.weight, part.target):
+            digest.update(values.tobytes())
+    return digest.hexdigest()
 
 
 def graded_mask(manifest: Manifest, labels: LabelConfig) -> npt.NDArray[np.bool_]:

@@ -21,8 +21,12 @@ __all__ = ["build_network", "choose_device", "embeddings", "logits", "n_paramete
 Precision = Literal["float32", "bf16"]
 
 
-def seeded_network(architecture: str, seed: int, initial: InitialWeights | None = None) -> nn.Module:
+def seeded_network(
+    architecture: str, seed: int, initial: InitialWeights | None = None, manifest_sha256: str | None = None
+) -> nn.Module:
     """Make a network whose weights follow from a seed, or from a file with a new last layer.
+
+    A file that is a checkpoint of ours must be of the manifest with this digest; None asks nothing.
 
     Raises
     ------
@@ -33,7 +37,7 @@ def seeded_network(architecture: str, seed: int, initial: InitialWeights | None 
         torch.manual_seed(seed)
         network = build_network(architecture)
     if initial is not None:
-        start_from(network, initial)
+        start_from(network, initial, manifest_sha256)
     return network
 
 
@@ -71,24 +75,27 @@ def logits(network: nn.Module, images: Images, *, batch_size: int = 512, precisi
     if precision == "float32":
         parts = [network(batch) for batch in batches]
     else:
-        device, last = _device(network), last_linear(network)[1]
-        parts = []
-        for batch in batches:
-            with torch.autocast(device.type, torch.bfloat16):
-                given = embed(network, batch)
-            parts.append(last(given.float()))
+        last = last_linear(network)[1]
+        parts = [last(_embedded(network, batch, precision)) for batch in batches]
     return torch.cat(parts).squeeze(1).cpu() if parts else torch.empty(0)
 
 
 @torch.inference_mode()
-def embeddings(network: nn.Module, images: Images, *, batch_size: int = 512) -> Tensor:
+def embeddings(
+    network: nn.Module, images: Images, *, batch_size: int = 512, precision: Precision = "float32"
+) -> Tensor:
     """Give what the last layer is given for preprocessed images, shape (n, d), float32, on the CPU.
 
     Leaves the network in evaluation mode.
     """
     network.eval()
-    parts = [embed(network, batch).cpu() for batch in _batches(network, images, batch_size)]
+    parts = [_embedded(network, batch, precision).cpu() for batch in _batches(network, images, batch_size)]
     return torch.cat(parts) if parts else torch.empty(0, last_linear(network)[1].in_features)
+
+
+def _embedded(network: nn.Module, batch: Tensor, precision: Precision) -> Tensor:
+    with torch.autocast(batch.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        return embed(network, batch).float()
 
 
 def _batches(network: nn.Module, images: Images, batch_size: int) -> Iterator[Tensor]:

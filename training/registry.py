@@ -19,7 +19,7 @@ from training.checkpoint import Checkpoint, read_checkpoint
 from training.config import TrainConfig
 from training.errors import CheckpointError, ModelNotFoundError, PreprocessingError, TrainingError
 from training.fit import EpochResult
-from training.labels import taught
+from training.labels import taught, taught_digest
 from training.manifest import Manifest
 from training.preprocess import Preprocessing
 
@@ -115,7 +115,8 @@ def begin_model(engine: Engine, run: RecordedRun, about: About) -> int:
 def insert_model(connection: Connection, run: RecordedRun, about: About) -> int:
     """Do as `begin_model`, in a transaction of the caller's."""
     recipe, manifest = about.recipe, about.manifest
-    n_train, n_val = (len(part.manifest) for part in taught(manifest, recipe))
+    parts = taught(manifest, recipe)
+    n_train, n_val = (len(part.manifest) for part in parts)
     old = connection.execute(select(Model.model_id, Model.run_id).where(Model.name == recipe.name)).first()
     if old is not None:
         if connection.scalar(select(Score.model_id).where(Score.model_id == old.model_id).limit(1)) is not None:
@@ -139,6 +140,7 @@ def insert_model(connection: Connection, run: RecordedRun, about: About) -> int:
             config_sha256=run.config_sha256,
             preprocessing=recipe.preprocessing.model_dump(mode="json"),
             manifest_sha256=manifest.digest(),
+            taught_sha256=taught_digest(parts),
             n_train=n_train,
             n_val=n_val,
             is_label_shuffled=recipe.shuffle_labels,

@@ -21,6 +21,7 @@ from training.config import TrainConfig
 from training.errors import CheckpointError, PreprocessingError, TrainingError
 from training.fit import EpochResult
 from training.gate import require_go
+from training.labels import taught, taught_digest
 from training.manifest import Manifest, named_manifest
 from training.model import n_parameters, seeded_network
 from training.progress import Progress, silent
@@ -85,7 +86,7 @@ def train_model(
         if there is not None:
             return _was_there(there)
         accepted = require_go(engine, recipe, manifest)
-        network = seeded_network(recipe.architecture, recipe.seed, recipe.initial_weights)
+        network = seeded_network(recipe.architecture, recipe.seed, recipe.initial_weights, manifest.digest())
         about = registry.About(recipe, manifest, n_parameters(network), accepted)
         del network
         folder = run_folder(recipe.name)
@@ -166,6 +167,11 @@ def _finished(engine: Engine, recipe: TrainConfig, manifest: Manifest, store: St
         raise TrainingError(f"model {recipe.name!r} was trained with another recipe: choose another `name`")
     if model.manifest_sha256 != manifest.digest():
         raise TrainingError(f"model {recipe.name!r} was trained on another manifest: choose another `name`")
+    if model.taught_sha256 not in {None, taught_digest(taught(manifest, recipe))}:
+        raise TrainingError(
+            f"model {recipe.name!r} was taught other labels or weights than the manifest gives now (tiers or grades "
+            "have changed): choose another `name`"
+        )
     try:
         registry.load_checkpoint(model, store)
     except (CheckpointError, PreprocessingError) as exc:

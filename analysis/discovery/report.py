@@ -46,6 +46,7 @@ COLUMNS = (
     "checked_at",
     "cutout_id",
     "uri",
+    "n_test_accesses",
 )
 """Columns of the CSV file."""
 

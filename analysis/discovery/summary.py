@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from analysis.discovery.survey_quantile import SurveyCut
+from analysis.evaluation.tables import times
 
 FEW_ABOVE = 10
 """With fewer objects above it the threshold itself is uncertain, and is said to be."""
@@ -23,6 +24,7 @@ class DiscoverySummary:
     n_known: int
     n_candidates: int
     is_test_read: bool
+    n_test_accesses: int
 
     def lines(self) -> list[str]:
         """Say where the top fraction begins and how far that can be trusted, for people."""
@@ -42,4 +44,6 @@ class DiscoverySummary:
         lines.append(
             f"{self.n_candidates:,} new candidates; {self.n_known:,} more objects there are known lenses or near one"
         )
+        if self.is_test_read:
+            lines.append(f"test split read {times(self.n_test_accesses)} for this model")
         return lines

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import fisher_exact
 
 FEWEST = 10
 """Objects below which a rate is neither published nor compared."""
+_TIE = 1 + 1e-10
+"""Chances closer than this are equal, and differ by rounding."""
 
 
 def against_the_rest(k: NDArray[np.int64], n: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -18,9 +19,23 @@ def against_the_rest(k: NDArray[np.int64], n: NDArray[np.int64]) -> NDArray[np.f
     """
     found = np.full(len(k), np.nan)
     for i in np.flatnonzero((n >= FEWEST) & (n.sum() - n >= FEWEST)):
-        rest_k, rest_n = k.sum() - k[i], n.sum() - n[i]
-        found[i] = min(float(fisher_exact([[k[i], n[i] - k[i]], [rest_k, rest_n - rest_k]]).pvalue), 1.0)
+        found[i] = fisher_two_sided(int(k[i]), int(n[i]), int(k.sum()), int(n.sum()))
     return found
+
+
+def fisher_two_sided(k: int, n: int, all_k: int, all_n: int) -> float:
+    """Chance of a k no likelier than this one, when n of all_n objects are taken and all_k of all_n are detected.
+
+    scipy's `fisher_exact` gives the same, a millisecond a table. Here the hypergeometric law is followed from its mode
+    by the ratios of neighbours, which loses no digits to logarithms of large factorials.
+    """
+    lowest, highest = max(0, n + all_k - all_n), min(n, all_k)
+    x = np.arange(lowest, highest, dtype=np.float64)
+    ratio = (all_k - x) * (n - x) / ((x + 1) * (all_n - all_k - n + x + 1))
+    mode = (n + 1) * (all_k + 1) // (all_n + 2) - lowest
+    below, above = np.cumprod(1 / ratio[:mode][::-1])[::-1], np.cumprod(ratio[mode:])
+    law = np.concatenate([below, [1.0], above])
+    return float(law[law <= law[k - lowest] * _TIE].sum() / law.sum())
 
 
 def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -74,20 +74,25 @@ def count_conditions(
     bootstrap
         The cells of the objects.
     """
-    detected = [objects.score >= threshold for threshold in thresholds]
-    found: list[list[ConditionCount]] = [[] for _ in thresholds]
-    for sample, mask in samples.items():
-        used = [axis for axis in axes if sample not in NEGATIVES or axis.name not in OF_POSITIVES]
-        everyone = _by_cell(used, mask, bootstrap)
-        totals = bootstrap.totals(everyone)
-        n = np.asarray(everyone.sum(axis=1), dtype=np.int64).ravel()
-        n_cells = everyone.getnnz(axis=1)
-        for rows, hit in zip(found, detected, strict=True):
-            hits = _by_cell(used, mask & hit, bootstrap)
-            k = np.asarray(hits.sum(axis=1), dtype=np.int64).ravel()
-            ends = _ends(hits, totals, bootstrap, (n >= FEWEST) & (k > 0) & (k < n))
-            p = _p_values(used, k, n)
-            rows.extend(_rows(sample, used, np.stack([k, n, n_cells], axis=1), np.column_stack([ends, p, holm(p)])))
+    used = {
+        sample: [axis for axis in axes if sample not in NEGATIVES or axis.name not in OF_POSITIVES]
+        for sample in samples
+    }
+    everyone = [_by_cell(used[sample], mask, bootstrap) for sample, mask in samples.items()]
+    totals = bootstrap.totals(vstack(everyone, format="csr"))
+    found: list[list[ConditionCount]] = []
+    for threshold in thresholds:
+        detected = objects.score >= threshold
+        hits = [_by_cell(used[sample], mask & detected, bootstrap) for sample, mask in samples.items()]
+        rows: list[ConditionCount] = []
+        for sample, own, of, resampled in zip(
+            samples, hits, everyone, _ends(hits, everyone, totals, bootstrap), strict=True
+        ):
+            k, n = _row_sums(own), _row_sums(of)
+            p = _p_values(used[sample], k, n)
+            counts = np.stack([k, n, of.getnnz(axis=1)], axis=1)
+            rows.extend(_rows(sample, used[sample], counts, np.column_stack([resampled, p, holm(p)])))
+        found.append(rows)
     return found
 
 
@@ -96,15 +101,22 @@ def _by_cell(axes: Sequence[Axis], mask: NDArray[np.bool_], bootstrap: CellBoots
     return vstack([bootstrap.by_cell(axis.number, len(axis.bins), mask) for axis in axes], format="csr")
 
 
+def _row_sums(by_cell: csr_matrix) -> NDArray[np.int64]:
+    return np.asarray(by_cell.sum(axis=1), dtype=np.int64).ravel()
+
+
 def _ends(
-    hits: csr_matrix, totals: NDArray[np.float32], bootstrap: CellBootstrap, wanted: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+    hits: Sequence[csr_matrix], everyone: Sequence[csr_matrix], totals: NDArray[np.float32], bootstrap: CellBootstrap
+) -> list[NDArray[np.float64]]:
+    """Return the ends of each sample's intervals, shape (n_bins, 2) each; all samples are resampled at once."""
+    k, n = (np.concatenate([_row_sums(part) for part in parts]) for parts in (hits, everyone))
+    wanted = (n >= FEWEST) & (k > 0) & (k < n)
     ends = np.full((len(wanted), 2), np.nan)
     if wanted.any():
-        k = bootstrap.totals(hits[wanted]).astype(np.float64)
+        resampled = bootstrap.totals(vstack(hits, format="csr")[wanted]).astype(np.float64)
         with np.errstate(invalid="ignore"):
-            ends[wanted] = percentile_ends(k / totals[wanted])
-    return ends
+            ends[wanted] = percentile_ends(resampled / totals[wanted])
+    return np.split(ends, np.cumsum([part.shape[0] for part in hits])[:-1])
 
 
 def _p_values(axes: Sequence[Axis], k: NDArray[np.int64], n: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -38,7 +38,7 @@ def metric_rows(objects: ScoredObjects, is_control: bool, bootstrap: CellBootstr
 
 
 def _samples(objects: ScoredObjects) -> dict[str, NDArray[np.bool_]]:
-    """Headline positives, those of tier A, and those of tier A by grade where there are 10 of it."""
+    """Headline positives, those of tier A, A and graded B, and those of tier A by grade where there are 10 of it."""
     members = samples_of(objects)
     tier_a = members["tier_a"]
     of_grade = {
@@ -47,4 +47,4 @@ def _samples(objects: ScoredObjects) -> dict[str, NDArray[np.bool_]]:
         for grade in WORDS["grade"]
     }
     enough = {name: mask for name, mask in of_grade.items() if mask.sum() >= FEWEST}
-    return {"": members["tier_ab"], "_tier_a": tier_a, **enough}
+    return {"": members["tier_ab"], "_tier_a": tier_a, "_tier_ab_graded": members["tier_ab_graded"], **enough}

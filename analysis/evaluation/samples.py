@@ -15,7 +15,7 @@ def samples_of(objects: ScoredObjects) -> dict[str, NDArray[np.bool_]]:
     """Return the members of each sample, masks of shape (n,).
 
     Headline recall is that of ground-imaging discoveries; positives found otherwise (spectroscopy, HST) are mostly
-    invisible from the ground and are a sample of their own.
+    invisible from the ground and are a sample of their own. `tier_ab_graded` leaves out tier B without a letter grade.
     """
     positive = (objects.label == 1) & (objects.pool != HELD_OUT)
     headline = positive & (objects.discovery == "ground_imaging")
@@ -23,6 +23,7 @@ def samples_of(objects: ScoredObjects) -> dict[str, NDArray[np.bool_]]:
         "tier_a": headline & (objects.tier == "A"),
         "tier_b": headline & (objects.tier == "B"),
         "tier_ab": headline,
+        "tier_ab_graded": headline & ((objects.tier == "A") | np.isin(objects.best_letter_grade, ("A", "B", "C"))),
         "not_ground_imaging": positive & ~headline,
         "negatives": objects.label == 0,
         "N1": objects.pool == "N1",

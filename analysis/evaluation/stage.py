@@ -148,6 +148,11 @@ class _Job:
         scored = read_scores(connection, self.model.model_id, self.model.name, splits)
         objects = scored.where(np.isin(scored.cutout_id, self.manifest.cutout_id))
         if self.model.is_label_shuffled:
+            if self.manifest.digest() != self.model.manifest_sha256:
+                raise NoScoresError(
+                    f"control {self.model.name}: the manifest changed since it was trained, so the labels that it was "
+                    "dealt are not known any more: train another control under another name"
+                )
             objects = _with_dealt_labels(self.engine, self.model, objects)
         for split in splits:
             _refuse_incomplete(self.model, self.manifest.part(split), objects.where(objects.split == split), split)

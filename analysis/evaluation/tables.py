@@ -13,7 +13,7 @@ from analysis.evaluation.axes import EDGES, POOLED, UNKNOWN, WORDS
 
 Row = Mapping[str, Any]
 
-RATES = ("tier_a", "tier_b", "tier_ab", "held_out", "held_out_all", "not_ground_imaging")
+RATES = ("tier_a", "tier_b", "tier_ab", "tier_ab_graded", "held_out", "held_out_all", "not_ground_imaging")
 AXES = (*EDGES, *WORDS, "domain")
 WORDY = frozenset({"split", "metric", "positives of", "sample", "axis", "bin", "pool", "kind", "exposures in z"})
 
@@ -24,6 +24,17 @@ def grid(title: str, *columns: str) -> Table:
     for name in columns:
         made.add_column(name, justify="left" if name in WORDY else "right")
     return made
+
+
+def readings(rows: Iterable[Row]) -> str:
+    """Say behind a title how often the test split was read, where rows of it are shown."""
+    n = max((row["n_test_accesses"] for row in rows if row["split"] == "test"), default=None)
+    return "" if n is None else f"; test read {times(n)}"
+
+
+def times(n: int) -> str:
+    """Write how often."""
+    return "once" if n == 1 else f"{n:,} times"
 
 
 def rate(k: int, n: int, value: float | None, lo: float | None, hi: float | None) -> str:
@@ -39,7 +50,9 @@ def ends(lo: float | None, hi: float | None) -> str:
 
 
 def number(row: Row) -> str:
-    """Write a metric with its interval, if it has one."""
+    """Write a metric with its interval, if it has one; a dash where the view gives none."""
+    if row["value"] is None:
+        return "\N{EN DASH}"
     digits = 5 if row["value"] < 0.01 else 3
     if row["lo"] is None:
         return f"{row['value']:.{digits}f}"
@@ -84,17 +97,17 @@ def other_metrics_table(rows: Iterable[Row]) -> Table | None:
     """Metrics that are no areas, as those of calibration; None where there are none."""
     others = [row for row in rows if _parts(row["metric"]) is None]
     splits = sorted({row["split"] for row in others}, reverse=True)
-    table = grid("other metrics", "metric", *splits)
+    table = grid(f"other metrics{readings(others)}", "metric", *splits)
     written = {(row["metric"], row["split"]): number(row) for row in others}
     for metric in dict.fromkeys(row["metric"] for row in others):
         table.add_row(metric.replace("_", " "), *(written.get((metric, split), "") for split in splits))
     return table if others else None
 
 
-def threshold_table(rows: Iterable[Row]) -> Table:
+def threshold_table(rows: Sequence[Row]) -> Table:
     """Operating points, what chose them and what passes them."""
     table = grid(
-        "thresholds, chosen on val; needed: negatives that let 10 pass at the target",
+        f"thresholds, chosen on val; needed: negatives that let 10 pass at the target{readings(rows)}",
         *("split", "target FPR", "threshold", "val negatives above", "needed", "FPR (95 %: Wilson)", "bootstrap"),
     )
     for row in sorted(rows, key=lambda r: (r["split"] or "", -r["fpr_target"])):
@@ -113,8 +126,11 @@ def threshold_table(rows: Iterable[Row]) -> Table:
 
 def recall_table(conditions: Iterable[Row]) -> Table:
     """Recall of each sample at each operating point, on each split."""
-    table = grid("recall", "split", "target FPR", "sample", "recall (95 %: Wilson)", "bootstrap by sky cell")
     pooled = [row for row in conditions if row["axis"] == POOLED and row["sample"] in RATES and row["n"]]
+    table = grid(
+        f"recall{readings(pooled)}",
+        *("split", "target FPR", "sample", "recall (95 %: Wilson)", "bootstrap by sky cell"),
+    )
     for row in sorted(pooled, key=lambda r: (r["split"], -r["fpr_target"], RATES.index(r["sample"]))):
         sample = row["sample"].replace("_", " ")
         table.add_row(row["split"], f"{row['fpr_target']:g}", sample, _rate(row), ends(row["boot_lo"], row["boot_hi"]))
@@ -127,7 +143,7 @@ def stratum_table(rows: Sequence[Row], split: str) -> Table:
     types = ("SER", "DEV", "REX", "none", None)
     names = {None: "all", "none": "no stratum"}
     table = grid(
-        f"recall of tier A by stratum, {split} split, at FPR {loosest:g} on val",
+        f"recall of tier A by stratum, {split} split, at FPR {loosest:g} on val{_readings(rows, split)}",
         "exposures in z",
         *("all types" if type_ is None else names.get(type_, type_) for type_ in types),
     )
@@ -146,7 +162,8 @@ def condition_table(rows: Sequence[Row], split: str) -> Table:
     loosest = max((row["fpr_target"] for row in rows), default=0.0)
     here = [row for row in rows if row["split"] == split and row["fpr_target"] == loosest and row["axis"] != POOLED]
     table = grid(
-        f"by condition, {split} split, at FPR {loosest:g} on val; p: Fisher against the rest of the axis, after Holm",
+        f"by condition, {split} split, at FPR {loosest:g} on val; p: Fisher against the rest of the axis, after Holm"
+        f"{readings(here)}",
         *("axis", "bin", "recall, tier A (Wilson)", "bootstrap", "p", "FPR, all negatives", "p"),
     )
     cells = {(row["axis"], row["bin"], row["sample"]): row for row in here if row["sample"] in {"tier_a", "negatives"}}
@@ -176,12 +193,19 @@ def _bin_order(row: Row) -> tuple[int, bool, float, str]:
 
 def contaminant_table(rows: Iterable[Row], split: str) -> Table:
     """False positives by pool and kind; kinds that the split does not hold are left out."""
-    table = grid(f"false positives by pool and kind, {split} split", "target FPR", "pool", "kind", "FPR (95 %: Wilson)")
     here = [row for row in rows if row["split"] == split and row["n"]]
+    table = grid(
+        f"false positives by pool and kind, {split} split{readings(here)}",
+        *("target FPR", "pool", "kind", "FPR (95 %: Wilson)"),
+    )
     for row in sorted(here, key=lambda r: (-r["fpr_target"], r["pool"], r["category"] or "")):
         share = rate(row["k"], row["n"], row["fpr"], row["fpr_lo"], row["fpr_hi"])
         table.add_row(f"{row['fpr_target']:g}", row["pool"], row["category"] or "all", share)
     return table
+
+
+def _readings(rows: Iterable[Row], split: str) -> str:
+    return readings(row for row in rows if row["split"] == split)
 
 
 def _rate(row: Row | None) -> str:

@@ -53,7 +53,7 @@ class Findings:
 
     def mean_auc(self, arm: str) -> float:
         """Mean over seeds of the AUC."""
-        return float(np.mean([outcome.auc["value"] for outcome in self.of_arm(arm)]))
+        return float(np.mean([area(outcome) for outcome in self.of_arm(arm)]))
 
     def value(self, expected: Expectation) -> float | None:
         """The number that an expectation is about; None where there is none."""
@@ -68,6 +68,12 @@ class Findings:
 def recall(outcome: Outcome) -> float:
     """Recall of tier A of one model; NaN where the view gives no rate, with fewer than 10 positives."""
     value = None if outcome.point is None else outcome.point["recall_tier_a"]
+    return float("nan") if value is None else float(value)
+
+
+def area(outcome: Outcome) -> float:
+    """AUC of one model; NaN where the view gives none, with fewer than 10 positives (or negatives)."""
+    value = outcome.auc["value"]
     return float("nan") if value is None else float(value)
 
 

@@ -11,12 +11,14 @@ import numpy as np
 from analysis.errors import WriteUpError
 from analysis.evaluation.tables import rate
 from analysis.experiment.config import Expectation, ExperimentConfig
-from analysis.experiment.read import Findings, Outcome, judged, recall
+from analysis.experiment.read import Findings, Outcome, area, judged, recall
 
 BANNERS = {
     "mock": "**Mock sky: a stand-in survey. No number here says anything about DR10.**",
     "dr10": "DR10 images. Recall is of published candidates in the test cells, not the completeness of any survey.",
 }
+
+FEW = "fewer than 10 positives"
 
 
 def write_up(config: ExperimentConfig, findings: Findings, command: str) -> str:
@@ -120,7 +122,7 @@ def _ends(lo: float | None, hi: float | None) -> str:
 
 def _auc(outcome: Outcome) -> str:
     row = outcome.auc
-    return f"{row['value']:.4f} ({_ends(row['lo'], row['hi'])})"
+    return FEW if row["value"] is None else f"{row['value']:.4f} ({_ends(row['lo'], row['hi'])})"
 
 
 def _over_seeds(findings: Findings) -> str:
@@ -128,21 +130,21 @@ def _over_seeds(findings: Findings) -> str:
     rows = []
     for arm in findings.arms:
         outcomes = findings.of_arm(arm)
-        recalls, areas = ([of(outcome) for outcome in outcomes] for of in (recall, lambda o: o.auc["value"]))
+        recalls, areas = ([of(outcome) for outcome in outcomes] for of in (recall, area))
         mean = float(np.mean(recalls))
         n = [outcome.point["n_tier_a"] for outcome in outcomes if outcome.point is not None]
         counting = float(np.sqrt(mean * (1 - mean) / np.mean(n)))
         rows.append(
-            [arm, str(len(outcomes)), _or_few(mean), _sd(recalls), _or_few(counting), f"{np.mean(areas):.4f}",
-             _sd(areas, 4)]
+            [arm, str(len(outcomes)), _or_few(mean), _sd(recalls), _or_few(counting),
+             _or_few(float(np.mean(areas)), 4), _sd(areas, 4)]
         )  # fmt: skip
     return table(header, rows) + (
         "\n\nSeeds share the test objects: the spread over seeds is that of training, and counting comes on top of it."
     )
 
 
-def _or_few(value: float) -> str:
-    return "fewer than 10 positives" if np.isnan(value) else f"{value:.3f}"
+def _or_few(value: float, digits: int = 3) -> str:
+    return FEW if np.isnan(value) else f"{value:.{digits}f}"
 
 
 def _sd(values: list[float], digits: int = 3) -> str:

@@ -21,6 +21,7 @@ SAMPLES = (
     "tier_a",
     "tier_b",
     "tier_ab",
+    "tier_ab_graded",
     "not_ground_imaging",
     "held_out",
     "held_out_all",
@@ -98,9 +99,10 @@ class Tally(Base):
     )
     split: Mapped[str] = mapped_column(comment="Split that was counted")
     sample: Mapped[str] = mapped_column(
-        comment="tier_a, tier_b, tier_ab (ground-imaging discoveries: headline recall); not_ground_imaging (positives "
-        "found otherwise); held_out (discoveries kept from training, in cells of the split), held_out_all (the same "
-        "wherever they lie, counted with test); N1, N2, negatives"
+        comment="tier_a, tier_b, tier_ab (ground-imaging discoveries: headline recall); tier_ab_graded (tier A, and "
+        "tier B with a letter grade); not_ground_imaging (positives found otherwise); held_out (discoveries kept from "
+        "training, in cells of the split), held_out_all (the same wherever they lie, counted with test); N1, N2, "
+        "negatives"
     )
     nobs_z_bin: Mapped[str | None] = mapped_column(
         comment="Stratum's bin of z exposures; `none`: positives without a stratum; NULL: pooled"
@@ -158,8 +160,8 @@ class Metric(Base):
     name: Mapped[str] = mapped_column(
         primary_key=True,
         comment="auc, partial_auc (FPR <= 1e-2, McClish-standardised), partial_auc_raw (the area itself, at most 0.01)"
-        ", tpr0 (recall above the highest negative); with _tier_a, _tier_a_grade_a, ... of those positives against all "
-        "negatives; ...",
+        ", tpr0 (recall above the highest negative); with _tier_a, _tier_a_grade_a, _tier_ab_graded, ... of those "
+        "positives against all negatives; ...",
     )
     value: Mapped[float] = mapped_column(comment="The number")
     lo: Mapped[float | None] = mapped_column(comment="Lower end of the 95 % interval; NULL where none was computed")

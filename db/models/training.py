@@ -71,6 +71,10 @@ class Model(Base):
     manifest_sha256: Mapped[str] = mapped_column(
         comment="SHA-256 of the sorted cutout ids, splits and file hashes that it was trained on, hexadecimal"
     )
+    taught_sha256: Mapped[str | None] = mapped_column(
+        comment="SHA-256 of the ids, labels, weights and targets that it was taught, hexadecimal; NULL for ensembles "
+        "and for models from before 0.4.0"
+    )
     n_train: Mapped[int] = mapped_column(comment="Cutouts that it was trained on")
     n_val: Mapped[int] = mapped_column(comment="Cutouts of val that its epoch was chosen by")
     is_label_shuffled: Mapped[bool] = mapped_column(

@@ -2,11 +2,17 @@
 -- Inputs: results.cross_validation_folds; evaluation.interval (Wilson, 95 %).
 -- Units: mean, sd and range are over the folds counted. k of n are pooled over all folds, with their rate and interval.
 --   sd_binomial: what sd_over_folds would be if folds differed by counting alone, sqrt of the mean of p (1 - p) / n.
+--   n_test_accesses: readings of the folds held out, over all folds.
 -- Excludes: a fold's rate where its n < 10 (its k and n still pool); the pooled rate where n < 10.
 CREATE OR REPLACE VIEW results.cross_validation AS
 WITH
     point AS (
-        SELECT DISTINCT f.cross_validation_id, f.fold, f.auc FROM results.cross_validation_folds AS f
+        SELECT DISTINCT f.cross_validation_id, f.fold, f.auc, f.n_test_accesses FROM results.cross_validation_folds AS f
+    ),
+    accesses AS (
+        SELECT p.cross_validation_id, sum(p.n_test_accesses)::bigint AS n_test_accesses
+        FROM point AS p
+        GROUP BY p.cross_validation_id
     ),
     rate AS (
         SELECT f.cross_validation_id, f.fpr_target, q.quantity, q.k, q.n
@@ -55,7 +61,8 @@ SELECT
     NULL::double precision AS pooled_lo,
     NULL::double precision AS pooled_hi,
     NULL::text AS interval_method,
-    NULL::double precision AS sd_binomial
+    NULL::double precision AS sd_binomial,
+    sum(p.n_test_accesses)::bigint AS n_test_accesses
 FROM point AS p
 JOIN evaluation.cross_validation AS cv ON cv.cross_validation_id = p.cross_validation_id
 GROUP BY cv.cross_validation_id, cv.name, cv.n_folds
@@ -79,9 +86,11 @@ SELECT
     CASE WHEN a.n >= 10 THEN i.method END,
     CASE WHEN a.n >= 10
         THEN sqrt(a.k::double precision / a.n * (1 - a.k::double precision / a.n) * s.mean_of_inverse_n)
-    END
+    END,
+    t.n_test_accesses
 FROM pooled AS a
 JOIN evaluation.cross_validation AS cv ON cv.cross_validation_id = a.cross_validation_id
+JOIN accesses AS t ON t.cross_validation_id = a.cross_validation_id
 LEFT JOIN spread AS s
     ON s.cross_validation_id = a.cross_validation_id AND s.quantity = a.quantity AND s.fpr_target = a.fpr_target
 LEFT JOIN evaluation.interval AS i ON i.k = a.k AND i.n = a.n AND i.method = 'wilson' AND i.level = 0.95;

@@ -1,8 +1,9 @@
 -- Grain: one positive below the threshold of one operating point of one model, the lowest score first.
--- Inputs: evaluation.operating_point; sampling.draw_member, stratum, split_cell; imaging.cutout, quarantine; training.score, model;
+-- Inputs: evaluation.operating_point, evaluated_split; sampling.draw_member, stratum, split_cell; imaging.cutout, quarantine; training.score, model;
 --   catalog.lens.
 -- Units: ra, dec in degrees.
--- Excludes: quarantined cutouts; positives without a cutout (rejected pixels); they have no score.
+-- Excludes: quarantined cutouts; positives without a cutout (rejected pixels), which have no score; objects of the test split
+--   until the model was evaluated on it.
 CREATE OR REPLACE VIEW results.false_negatives AS
 SELECT
     mo.model_id,
@@ -31,4 +32,8 @@ JOIN training.score AS s ON s.model_id = mo.model_id AND s.cutout_id = c.cutout_
 JOIN sampling.split_cell AS cell ON cell.scheme_id = mo.scheme_id AND cell.healpix_128 = dm.healpix_128
 JOIN catalog.lens AS l ON l.lens_id = dm.lens_id
 LEFT JOIN sampling.stratum AS st ON st.stratum_id = dm.stratum_id
-WHERE NOT EXISTS (SELECT 1 FROM imaging.quarantine AS q WHERE q.cutout_id = s.cutout_id);
+WHERE NOT EXISTS (SELECT 1 FROM imaging.quarantine AS q WHERE q.cutout_id = s.cutout_id)
+    AND (
+        cell.split <> 'test'
+        OR EXISTS (SELECT 1 FROM evaluation.evaluated_split AS v WHERE v.model_id = mo.model_id AND v.split = 'test')
+    );

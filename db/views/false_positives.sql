@@ -1,8 +1,9 @@
 -- Grain: one negative at or above the threshold of one operating point of one model, ranked by score.
--- Inputs: evaluation.operating_point; training.score (through its index), training.model; imaging.cutout, quarantine;
+-- Inputs: evaluation.operating_point, evaluated_split; training.score (through its index), training.model; imaging.cutout, quarantine;
 --   sampling.draw_member, stratum, split_cell; catalog.lens_neighbour, galaxy (by key).
 -- Units: ra, dec in degrees; mag_r_ab AB, not dereddened.
--- Excludes: quarantined cutouts; negatives within 11 arcsec of any lens known now (they are candidates, not false positives; see top_candidates).
+-- Excludes: quarantined cutouts; negatives within 11 arcsec of any lens known now (they are candidates, not false positives; see top_candidates);
+--   objects of the test split until the model was evaluated on it.
 CREATE OR REPLACE VIEW results.false_positives AS
 WITH
     exceedance AS (
@@ -38,4 +39,8 @@ JOIN sampling.draw_member AS dm ON dm.draw_id = mo.draw_id AND dm.ls_id = c.ls_i
 JOIN sampling.split_cell AS cell ON cell.scheme_id = mo.scheme_id AND cell.healpix_128 = dm.healpix_128
 JOIN catalog.galaxy AS g ON g.ls_id = c.ls_id
 LEFT JOIN sampling.stratum AS st ON st.stratum_id = dm.stratum_id
-WHERE NOT EXISTS (SELECT 1 FROM catalog.lens_neighbour AS n WHERE n.ls_id = c.ls_id);
+WHERE NOT EXISTS (SELECT 1 FROM catalog.lens_neighbour AS n WHERE n.ls_id = c.ls_id)
+    AND (
+        cell.split <> 'test'
+        OR EXISTS (SELECT 1 FROM evaluation.evaluated_split AS v WHERE v.model_id = mo.model_id AND v.split = 'test')
+    );

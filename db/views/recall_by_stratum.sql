@@ -1,7 +1,7 @@
 -- Grain: one sample of positives in one stratum or pooled margin, at one operating point of one model, on one split.
 -- Inputs: evaluation.tally, operating_point, interval (Wilson, 95 %), test_access; training.model.
 -- Units: recall is k / n. nobs_z_bin and type are NULL where pooled over, `none` for positives without a stratum.
---   held_out: discoveries kept from training, in cells of the split; held_out_all: wherever they lie, with test.
+--   tier_ab_graded: tier A, and tier B with a letter grade. held_out: discoveries kept from training, in cells of the split; held_out_all: wherever they lie, with test.
 -- Excludes: a rate and its interval where n < 10 (k and n stand; read the pooled margins).
 CREATE OR REPLACE VIEW results.recall_by_stratum AS
 WITH
@@ -32,4 +32,4 @@ JOIN evaluation.operating_point AS o ON o.operating_point_id = t.operating_point
 JOIN training.model AS mo ON mo.model_id = o.model_id
 LEFT JOIN evaluation.interval AS i ON i.k = t.k AND i.n = t.n AND i.method = 'wilson' AND i.level = 0.95
 LEFT JOIN accesses ON accesses.model_id = mo.model_id
-WHERE t.sample IN ('tier_a', 'tier_b', 'tier_ab', 'not_ground_imaging', 'held_out', 'held_out_all');
+WHERE t.sample IN ('tier_a', 'tier_b', 'tier_ab', 'tier_ab_graded', 'not_ground_imaging', 'held_out', 'held_out_all');

@@ -2,8 +2,9 @@
 -- Inputs: training.score, training.model; imaging.cutout, quarantine; sampling.draw_member, stratum, split_cell; catalog.lens, lens_grade,
 --   galaxy (by key).
 -- Units: score in [0, 1], not a probability as such; ra, dec in degrees; mag_* AB, not dereddened; psf in arcsec.
---   best_letter_grade: the best A, B or C that any paper gave a positive. is_calibration: the part of val on which scores
---   are calibrated and ensembles combined.
+--   best_letter_grade: the best A, B or C that any paper gave a positive. nobs_z, psf_fwhm_z_arcsec: the galaxy's own (for a
+--   positive, of its match), else the cutout's. is_calibration: the part of val on which scores are calibrated and ensembles
+--   combined.
 -- Excludes: quarantined cutouts; cutouts scored outside the model's draw.
 CREATE OR REPLACE VIEW results.scores AS
 WITH
@@ -39,9 +40,9 @@ SELECT
     CASE WHEN g.flux_g > 0 THEN 22.5 - 2.5 * log(g.flux_g::double precision) END AS mag_g_ab,
     CASE WHEN g.flux_r > 0 THEN 22.5 - 2.5 * log(g.flux_r::double precision) END AS mag_r_ab,
     CASE WHEN g.flux_z > 0 THEN 22.5 - 2.5 * log(g.flux_z::double precision) END AS mag_z_ab,
-    g.nobs_z,
+    coalesce(g.nobs_z, c.nexp_z) AS nobs_z,
     g.psf_fwhm_r_arcsec,
-    g.psf_fwhm_z_arcsec,
+    coalesce(g.psf_fwhm_z_arcsec, c.psf_fwhm_z_arcsec) AS psf_fwhm_z_arcsec,
     CASE WHEN g.galdepth_z > 0 THEN 22.5 - 2.5 * log(5 / sqrt(g.galdepth_z::double precision)) END
         AS galdepth_z_ab,
     g.ebv_mag,

@@ -20,7 +20,8 @@ WITH
         SELECT
             x.scheme_id,
             k.coarse,
-            sampling.split_of_fold(k.coarse, x.seed, x.n_folds, x.fold, x.train_below) AS split
+            sampling.split_of_fold(k.coarse, x.seed, x.n_folds, x.fold, x.train_below) AS split,
+            sampling.is_calibration_cell(k.coarse, x.seed) AS is_calibration
         FROM sampling.split_scheme AS x
         CROSS JOIN LATERAL generate_series(0, 12 * x.fold_nside * x.fold_nside - 1) AS k (coarse)
         WHERE x.kind = 'fold'
@@ -30,6 +31,7 @@ WITH
             c.scheme_id,
             c.healpix_128,
             c.split,
+            c.is_calibration,
             c.healpix_128 / ((x.nside / x.fold_nside) * (x.nside / x.fold_nside)) AS coarse
         FROM sampling.split_scheme AS x
         JOIN sampling.split_cell AS c ON c.scheme_id = x.scheme_id
@@ -40,6 +42,19 @@ WITH
         FROM fold_cell AS c
         JOIN coarse_cell AS k ON k.scheme_id = c.scheme_id AND k.coarse = c.coarse
         WHERE c.split <> k.split
+    ),
+    calibration_against_rule AS (
+        SELECT x.scheme_id, c.healpix_128
+        FROM sampling.split_scheme AS x
+        JOIN sampling.split_cell AS c ON c.scheme_id = x.scheme_id
+        WHERE x.kind = 'hash'
+            AND c.split = 'val'
+            AND c.is_calibration <> sampling.is_calibration_cell(c.healpix_128, x.seed)
+        UNION ALL
+        SELECT c.scheme_id, c.healpix_128
+        FROM fold_cell AS c
+        JOIN coarse_cell AS k ON k.scheme_id = c.scheme_id AND k.coarse = c.coarse
+        WHERE c.split = 'val' AND c.is_calibration <> k.is_calibration
     ),
     test_sky_in_fold AS (
         SELECT x.scheme_id, m.member_id, m.healpix_128
@@ -91,6 +106,8 @@ UNION ALL
 SELECT 'cell against the rule', v.scheme_id, v.healpix_128, NULL, NULL, NULL FROM cell_against_rule AS v
 UNION ALL
 SELECT 'cell against the rule', v.scheme_id, v.healpix_128, NULL, NULL, NULL FROM cell_against_fold AS v
+UNION ALL
+SELECT 'calibration against the rule', v.scheme_id, v.healpix_128, NULL, NULL, NULL FROM calibration_against_rule AS v
 UNION ALL
 SELECT 'test sky in a fold', v.scheme_id, v.healpix_128, v.member_id, NULL, NULL FROM test_sky_in_fold AS v
 UNION ALL

@@ -19,7 +19,7 @@ branch_labels = None
 depends_on = None
 
 IS_CALIBRATION_CELL = """-- Whether a cell of val belongs to the part that scores are calibrated on: u < 1/2, where u is the first 4 bytes, big-endian,
--- of SHA-256('<pixel>_<seed>_calibration') / 2^32. The migration uses it for schemes that are there, tests for the rest.
+-- of SHA-256('<pixel>_<seed>_calibration') / 2^32. The leak check uses it, and the migration for schemes that were there.
 CREATE OR REPLACE FUNCTION sampling.is_calibration_cell(pixel integer, seed integer) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (
@@ -194,8 +194,9 @@ SCORES = """-- Grain: one score of one model for one cutout of the model's draw.
 -- Inputs: training.score, training.model; imaging.cutout, quarantine; sampling.draw_member, stratum, split_cell; catalog.lens, lens_grade,
 --   galaxy (by key).
 -- Units: score in [0, 1], not a probability as such; ra, dec in degrees; mag_* AB, not dereddened; psf in arcsec.
---   best_letter_grade: the best A, B or C that any paper gave a positive. is_calibration: the part of val on which scores
---   are calibrated and ensembles combined.
+--   best_letter_grade: the best A, B or C that any paper gave a positive. nobs_z, psf_fwhm_z_arcsec: the galaxy's own (for a
+--   positive, of its match), else the cutout's. is_calibration: the part of val on which scores are calibrated and ensembles
+--   combined.
 -- Excludes: quarantined cutouts; cutouts scored outside the model's draw.
 CREATE OR REPLACE VIEW results.scores AS
 WITH
@@ -231,9 +232,9 @@ SELECT
     CASE WHEN g.flux_g > 0 THEN 22.5 - 2.5 * log(g.flux_g::double precision) END AS mag_g_ab,
     CASE WHEN g.flux_r > 0 THEN 22.5 - 2.5 * log(g.flux_r::double precision) END AS mag_r_ab,
     CASE WHEN g.flux_z > 0 THEN 22.5 - 2.5 * log(g.flux_z::double precision) END AS mag_z_ab,
-    g.nobs_z,
+    coalesce(g.nobs_z, c.nexp_z) AS nobs_z,
     g.psf_fwhm_r_arcsec,
-    g.psf_fwhm_z_arcsec,
+    coalesce(g.psf_fwhm_z_arcsec, c.psf_fwhm_z_arcsec) AS psf_fwhm_z_arcsec,
     CASE WHEN g.galdepth_z > 0 THEN 22.5 - 2.5 * log(5 / sqrt(g.galdepth_z::double precision)) END
         AS galdepth_z_ab,
     g.ebv_mag,
@@ -397,6 +398,11 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text(), server_default=sa.text("'network'"), nullable=False, comment="network, or ensemble: scores made of those of other models"),
         schema="training",
     )
+    op.add_column(
+        "model",
+        sa.Column("taught_sha256", sa.Text(), nullable=True, comment="SHA-256 of the ids, labels, weights and targets that it was taught, hexadecimal; NULL for ensembles and for models from before 0.4.0"),
+        schema="training",
+    )
     op.alter_column("model", "preprocessing", nullable=True, schema="training")
     op.create_check_constraint(op.f("ck_model_kind_known"), "model", "kind IN ('network', 'ensemble')", schema="training")
     op.create_check_constraint(
@@ -421,6 +427,7 @@ def upgrade() -> None:
         comment="Penultimate activations of one network for one cutout; written on request (score --embeddings).",
     )
     op.create_index(op.f("ix_embedding_cutout_id"), "embedding", ["cutout_id"], schema="training")
+    op.execute("DROP VIEW results.scores")  # the seeing, a cutout's where a positive has no match, is of another type
     for sql in (MANIFEST, SCORES):
         _view(sql)
 
@@ -437,6 +444,7 @@ def downgrade() -> None:
     op.drop_constraint(op.f("ck_model_kind_known"), "model", schema="training")
     op.alter_column("model", "preprocessing", nullable=False, schema="training")
     op.drop_column("model", "kind", schema="training")
+    op.drop_column("model", "taught_sha256", schema="training")
     op.drop_column("split_cell", "is_calibration", schema="sampling")
     op.execute("DROP FUNCTION sampling.is_calibration_cell(integer, integer)")
     for sql in (OLD_MANIFEST, OLD_SCORES, SPLIT_LEAKAGE):

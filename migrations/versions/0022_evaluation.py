@@ -5,7 +5,7 @@ To: revision 0022
 Why: recall falls where seeing is poor and depth is shallow, and a single number hides it: counts by observing
     condition, with a bootstrap by sky cell and corrected comparisons. Held-out discoveries are a sample of their own.
     The test split is read less often than val, so each split's numbers say which run they are of
-    (evaluation.evaluated_split).
+    (evaluation.evaluated_split). The galleries of errors show test objects only after the test split was opened.
 Cost on 114 M galaxies: none. Models evaluated before keep their numbers; their conditions come with the next
     evaluation. The way down forgets conditions and held-out counts
 """
@@ -21,7 +21,7 @@ depends_on = None
 RECALL_BY_STRATUM = """-- Grain: one sample of positives in one stratum or pooled margin, at one operating point of one model, on one split.
 -- Inputs: evaluation.tally, operating_point, interval (Wilson, 95 %), test_access; training.model.
 -- Units: recall is k / n. nobs_z_bin and type are NULL where pooled over, `none` for positives without a stratum.
---   held_out: discoveries kept from training, in cells of the split; held_out_all: wherever they lie, with test.
+--   tier_ab_graded: tier A, and tier B with a letter grade. held_out: discoveries kept from training, in cells of the split; held_out_all: wherever they lie, with test.
 -- Excludes: a rate and its interval where n < 10 (k and n stand; read the pooled margins).
 CREATE OR REPLACE VIEW results.recall_by_stratum AS
 WITH
@@ -52,7 +52,7 @@ JOIN evaluation.operating_point AS o ON o.operating_point_id = t.operating_point
 JOIN training.model AS mo ON mo.model_id = o.model_id
 LEFT JOIN evaluation.interval AS i ON i.k = t.k AND i.n = t.n AND i.method = 'wilson' AND i.level = 0.95
 LEFT JOIN accesses ON accesses.model_id = mo.model_id
-WHERE t.sample IN ('tier_a', 'tier_b', 'tier_ab', 'not_ground_imaging', 'held_out', 'held_out_all');
+WHERE t.sample IN ('tier_a', 'tier_b', 'tier_ab', 'tier_ab_graded', 'not_ground_imaging', 'held_out', 'held_out_all');
 """
 
 RECALL_BY_CONDITION = """-- Grain: one sample in one bin of one observing condition, at one operating point of one model, on one split.
@@ -164,8 +164,10 @@ MODEL_METRICS = """-- Grain: one metric of one model on one split.
 -- Inputs: evaluation.metric, evaluation.test_access; training.model.
 -- Units: all in [0, 1]; the 95 % interval and its method where one was computed. auc; partial_auc: over FPR <= 1e-2,
 --   McClish-standardised (0.5 for chance, 1 at best); partial_auc_raw: that area itself, at most 0.01; tpr0: recall
---   above the highest negative of the split. With _tier_a, _tier_a_grade_a, ...: those positives against all negatives.
--- Excludes: nothing; models trained on shuffled labels are marked is_label_shuffled.
+--   above the highest negative of the split. Positives are those of both tiers; with _tier_a, _tier_a_grade_a,
+--   _tier_ab_graded (tier A, and tier B with a letter grade), ...: those against all negatives.
+-- Excludes: a value and its interval where either class has fewer than 10 (n_positives and n_negatives stand); models trained
+--   on shuffled labels are marked is_label_shuffled.
 CREATE OR REPLACE VIEW results.model_metrics AS
 WITH
     accesses AS (
@@ -179,16 +181,105 @@ SELECT
     mo.is_label_shuffled,
     e.split,
     e.name AS metric,
-    e.value,
-    e.lo,
-    e.hi,
-    e.method AS interval_method,
+    CASE WHEN least(e.n_positives, e.n_negatives) >= 10 THEN e.value END AS value,
+    CASE WHEN least(e.n_positives, e.n_negatives) >= 10 THEN e.lo END AS lo,
+    CASE WHEN least(e.n_positives, e.n_negatives) >= 10 THEN e.hi END AS hi,
+    CASE WHEN least(e.n_positives, e.n_negatives) >= 10 THEN e.method END AS interval_method,
     e.n_positives,
     e.n_negatives,
     coalesce(accesses.n_test_accesses, 0) AS n_test_accesses
 FROM evaluation.metric AS e
 JOIN training.model AS mo ON mo.model_id = e.model_id
 LEFT JOIN accesses ON accesses.model_id = mo.model_id;
+"""
+
+FALSE_POSITIVES = """-- Grain: one negative at or above the threshold of one operating point of one model, ranked by score.
+-- Inputs: evaluation.operating_point, evaluated_split; training.score (through its index), training.model; imaging.cutout, quarantine;
+--   sampling.draw_member, stratum, split_cell; catalog.lens_neighbour, galaxy (by key).
+-- Units: ra, dec in degrees; mag_r_ab AB, not dereddened.
+-- Excludes: quarantined cutouts; negatives within 11 arcsec of any lens known now (they are candidates, not false positives; see top_candidates);
+--   objects of the test split until the model was evaluated on it.
+CREATE OR REPLACE VIEW results.false_positives AS
+WITH
+    exceedance AS (
+        SELECT o.operating_point_id, o.model_id, o.fpr_target, o.threshold, s.cutout_id, s.score
+        FROM evaluation.operating_point AS o
+        JOIN training.score AS s ON s.model_id = o.model_id AND s.score >= o.threshold
+        WHERE NOT EXISTS (SELECT 1 FROM imaging.quarantine AS q WHERE q.cutout_id = s.cutout_id)
+    )
+SELECT
+    mo.model_id,
+    mo.name AS model_name,
+    mo.survey,
+    e.fpr_target,
+    e.threshold,
+    row_number() OVER (PARTITION BY e.operating_point_id, cell.split ORDER BY e.score DESC, e.cutout_id) AS rank_in_split,
+    e.score,
+    e.cutout_id,
+    c.uri,
+    c.ra,
+    c.dec,
+    c.ls_id,
+    cell.split,
+    dm.pool,
+    dm.category,
+    st.nobs_z_bin,
+    g.type,
+    CASE WHEN g.flux_r > 0 THEN 22.5 - 2.5 * log(g.flux_r::double precision) END AS mag_r_ab,
+    dm.inclusion_probability
+FROM exceedance AS e
+JOIN training.model AS mo ON mo.model_id = e.model_id
+JOIN imaging.cutout AS c ON c.cutout_id = e.cutout_id
+JOIN sampling.draw_member AS dm ON dm.draw_id = mo.draw_id AND dm.ls_id = c.ls_id AND dm.label = 0
+JOIN sampling.split_cell AS cell ON cell.scheme_id = mo.scheme_id AND cell.healpix_128 = dm.healpix_128
+JOIN catalog.galaxy AS g ON g.ls_id = c.ls_id
+LEFT JOIN sampling.stratum AS st ON st.stratum_id = dm.stratum_id
+WHERE NOT EXISTS (SELECT 1 FROM catalog.lens_neighbour AS n WHERE n.ls_id = c.ls_id)
+    AND (
+        cell.split <> 'test'
+        OR EXISTS (SELECT 1 FROM evaluation.evaluated_split AS v WHERE v.model_id = mo.model_id AND v.split = 'test')
+    );
+"""
+
+FALSE_NEGATIVES = """-- Grain: one positive below the threshold of one operating point of one model, the lowest score first.
+-- Inputs: evaluation.operating_point, evaluated_split; sampling.draw_member, stratum, split_cell; imaging.cutout, quarantine; training.score, model;
+--   catalog.lens.
+-- Units: ra, dec in degrees.
+-- Excludes: quarantined cutouts; positives without a cutout (rejected pixels), which have no score; objects of the test split
+--   until the model was evaluated on it.
+CREATE OR REPLACE VIEW results.false_negatives AS
+SELECT
+    mo.model_id,
+    mo.name AS model_name,
+    mo.survey,
+    o.fpr_target,
+    o.threshold,
+    row_number() OVER (PARTITION BY o.operating_point_id, cell.split ORDER BY s.score, s.cutout_id) AS rank_in_split,
+    s.score,
+    s.cutout_id,
+    c.uri,
+    c.ra,
+    c.dec,
+    c.lens_id,
+    l.name AS lens_name,
+    dm.tier,
+    l.discovery,
+    cell.split,
+    st.nobs_z_bin,
+    st.type
+FROM evaluation.operating_point AS o
+JOIN training.model AS mo ON mo.model_id = o.model_id
+JOIN sampling.draw_member AS dm ON dm.draw_id = mo.draw_id AND dm.label = 1
+JOIN imaging.cutout AS c ON c.lens_id = dm.lens_id AND c.survey = mo.survey AND c.version = mo.cutout_version
+JOIN training.score AS s ON s.model_id = mo.model_id AND s.cutout_id = c.cutout_id AND s.score < o.threshold
+JOIN sampling.split_cell AS cell ON cell.scheme_id = mo.scheme_id AND cell.healpix_128 = dm.healpix_128
+JOIN catalog.lens AS l ON l.lens_id = dm.lens_id
+LEFT JOIN sampling.stratum AS st ON st.stratum_id = dm.stratum_id
+WHERE NOT EXISTS (SELECT 1 FROM imaging.quarantine AS q WHERE q.cutout_id = s.cutout_id)
+    AND (
+        cell.split <> 'test'
+        OR EXISTS (SELECT 1 FROM evaluation.evaluated_split AS v WHERE v.model_id = mo.model_id AND v.split = 'test')
+    );
 """
 
 OLD_RECALL_BY_STRATUM = """-- Grain: one sample of positives in one stratum or pooled margin, at one operating point of one model, on one split.
@@ -301,14 +392,93 @@ JOIN training.model AS mo ON mo.model_id = e.model_id
 LEFT JOIN accesses ON accesses.model_id = mo.model_id;
 """
 
+OLD_FALSE_POSITIVES = """-- Grain: one negative at or above the threshold of one operating point of one model, ranked by score.
+-- Inputs: evaluation.operating_point; training.score (through its index), training.model; imaging.cutout, quarantine;
+--   sampling.draw_member, stratum, split_cell; catalog.lens_neighbour, galaxy (by key).
+-- Units: ra, dec in degrees; mag_r_ab AB, not dereddened.
+-- Excludes: quarantined cutouts; negatives within 11 arcsec of any lens known now (they are candidates, not false positives; see top_candidates).
+CREATE OR REPLACE VIEW results.false_positives AS
+WITH
+    exceedance AS (
+        SELECT o.operating_point_id, o.model_id, o.fpr_target, o.threshold, s.cutout_id, s.score
+        FROM evaluation.operating_point AS o
+        JOIN training.score AS s ON s.model_id = o.model_id AND s.score >= o.threshold
+        WHERE NOT EXISTS (SELECT 1 FROM imaging.quarantine AS q WHERE q.cutout_id = s.cutout_id)
+    )
+SELECT
+    mo.model_id,
+    mo.name AS model_name,
+    mo.survey,
+    e.fpr_target,
+    e.threshold,
+    row_number() OVER (PARTITION BY e.operating_point_id, cell.split ORDER BY e.score DESC, e.cutout_id) AS rank_in_split,
+    e.score,
+    e.cutout_id,
+    c.uri,
+    c.ra,
+    c.dec,
+    c.ls_id,
+    cell.split,
+    dm.pool,
+    dm.category,
+    st.nobs_z_bin,
+    g.type,
+    CASE WHEN g.flux_r > 0 THEN 22.5 - 2.5 * log(g.flux_r::double precision) END AS mag_r_ab,
+    dm.inclusion_probability
+FROM exceedance AS e
+JOIN training.model AS mo ON mo.model_id = e.model_id
+JOIN imaging.cutout AS c ON c.cutout_id = e.cutout_id
+JOIN sampling.draw_member AS dm ON dm.draw_id = mo.draw_id AND dm.ls_id = c.ls_id AND dm.label = 0
+JOIN sampling.split_cell AS cell ON cell.scheme_id = mo.scheme_id AND cell.healpix_128 = dm.healpix_128
+JOIN catalog.galaxy AS g ON g.ls_id = c.ls_id
+LEFT JOIN sampling.stratum AS st ON st.stratum_id = dm.stratum_id
+WHERE NOT EXISTS (SELECT 1 FROM catalog.lens_neighbour AS n WHERE n.ls_id = c.ls_id);
+"""
+
+OLD_FALSE_NEGATIVES = """-- Grain: one positive below the threshold of one operating point of one model, the lowest score first.
+-- Inputs: evaluation.operating_point; sampling.draw_member, stratum, split_cell; imaging.cutout, quarantine; training.score, model;
+--   catalog.lens.
+-- Units: ra, dec in degrees.
+-- Excludes: quarantined cutouts; positives without a cutout (rejected pixels); they have no score.
+CREATE OR REPLACE VIEW results.false_negatives AS
+SELECT
+    mo.model_id,
+    mo.name AS model_name,
+    mo.survey,
+    o.fpr_target,
+    o.threshold,
+    row_number() OVER (PARTITION BY o.operating_point_id, cell.split ORDER BY s.score, s.cutout_id) AS rank_in_split,
+    s.score,
+    s.cutout_id,
+    c.uri,
+    c.ra,
+    c.dec,
+    c.lens_id,
+    l.name AS lens_name,
+    dm.tier,
+    l.discovery,
+    cell.split,
+    st.nobs_z_bin,
+    st.type
+FROM evaluation.operating_point AS o
+JOIN training.model AS mo ON mo.model_id = o.model_id
+JOIN sampling.draw_member AS dm ON dm.draw_id = mo.draw_id AND dm.label = 1
+JOIN imaging.cutout AS c ON c.lens_id = dm.lens_id AND c.survey = mo.survey AND c.version = mo.cutout_version
+JOIN training.score AS s ON s.model_id = mo.model_id AND s.cutout_id = c.cutout_id AND s.score < o.threshold
+JOIN sampling.split_cell AS cell ON cell.scheme_id = mo.scheme_id AND cell.healpix_128 = dm.healpix_128
+JOIN catalog.lens AS l ON l.lens_id = dm.lens_id
+LEFT JOIN sampling.stratum AS st ON st.stratum_id = dm.stratum_id
+WHERE NOT EXISTS (SELECT 1 FROM imaging.quarantine AS q WHERE q.cutout_id = s.cutout_id);
+"""
+
 OLD_SAMPLES = ("tier_a", "tier_b", "tier_ab", "N1", "N2", "negatives", "not_ground_imaging")
-SAMPLES = ("tier_a", "tier_b", "tier_ab", "not_ground_imaging", "held_out", "held_out_all", "negatives", "N1", "N2")
+SAMPLES = ("tier_a", "tier_b", "tier_ab", "tier_ab_graded", "not_ground_imaging", "held_out", "held_out_all", "negatives", "N1", "N2")
 
 OLD_SAMPLE = "tier_a, tier_b, tier_ab (ground-imaging discoveries: headline recall); not_ground_imaging (positives found otherwise); N1, N2, negatives"
-SAMPLE = "tier_a, tier_b, tier_ab (ground-imaging discoveries: headline recall); not_ground_imaging (positives found otherwise); held_out (discoveries kept from training, in cells of the split), held_out_all (the same wherever they lie, counted with test); N1, N2, negatives"
+SAMPLE = "tier_a, tier_b, tier_ab (ground-imaging discoveries: headline recall); tier_ab_graded (tier A, and tier B with a letter grade); not_ground_imaging (positives found otherwise); held_out (discoveries kept from training, in cells of the split), held_out_all (the same wherever they lie, counted with test); N1, N2, negatives"
 
 OLD_METRIC = "auc; auc_tier_a (tier A against all negatives); ..."
-METRIC = "auc, partial_auc (FPR <= 1e-2, McClish-standardised), partial_auc_raw (the area itself, at most 0.01), tpr0 (recall above the highest negative); with _tier_a, _tier_a_grade_a, ... of those positives against all negatives; ..."
+METRIC = "auc, partial_auc (FPR <= 1e-2, McClish-standardised), partial_auc_raw (the area itself, at most 0.01), tpr0 (recall above the highest negative); with _tier_a, _tier_a_grade_a, _tier_ab_graded, ... of those positives against all negatives; ..."
 
 
 def upgrade() -> None:
@@ -367,16 +537,18 @@ def upgrade() -> None:
         "FROM evaluation.test_access AS a CROSS JOIN (VALUES ('val'), ('test')) AS s (split) "
         "ORDER BY a.model_id, s.split, a.access_id DESC"
     )
-    for sql in (RECALL_BY_STRATUM, RECALL_BY_CONDITION, THRESHOLD_TABLE, MODEL_METRICS):
+    for sql in (RECALL_BY_STRATUM, RECALL_BY_CONDITION, THRESHOLD_TABLE, MODEL_METRICS, FALSE_POSITIVES, FALSE_NEGATIVES):
         _view(sql)
 
 
 def downgrade() -> None:
+    for sql in (OLD_FALSE_POSITIVES, OLD_FALSE_NEGATIVES):
+        _view(sql)
     for name in ("threshold_table", "recall_by_condition"):
         op.execute(f"DROP VIEW results.{name}")
     op.drop_table("evaluated_split", schema="evaluation")
     op.drop_table("condition_tally", schema="evaluation")
-    op.execute("DELETE FROM evaluation.tally WHERE sample IN ('held_out', 'held_out_all')")
+    op.execute("DELETE FROM evaluation.tally WHERE sample IN ('tier_ab_graded', 'held_out', 'held_out_all')")
     _samples(OLD_SAMPLES)
     _comment("COLUMN evaluation.tally.sample", OLD_SAMPLE)
     _comment("COLUMN evaluation.metric.name", OLD_METRIC)

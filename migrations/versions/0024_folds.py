@@ -71,7 +71,8 @@ WITH
         SELECT
             x.scheme_id,
             k.coarse,
-            sampling.split_of_fold(k.coarse, x.seed, x.n_folds, x.fold, x.train_below) AS split
+            sampling.split_of_fold(k.coarse, x.seed, x.n_folds, x.fold, x.train_below) AS split,
+            sampling.is_calibration_cell(k.coarse, x.seed) AS is_calibration
         FROM sampling.split_scheme AS x
         CROSS JOIN LATERAL generate_series(0, 12 * x.fold_nside * x.fold_nside - 1) AS k (coarse)
         WHERE x.kind = 'fold'
@@ -81,6 +82,7 @@ WITH
             c.scheme_id,
             c.healpix_128,
             c.split,
+            c.is_calibration,
             c.healpix_128 / ((x.nside / x.fold_nside) * (x.nside / x.fold_nside)) AS coarse
         FROM sampling.split_scheme AS x
         JOIN sampling.split_cell AS c ON c.scheme_id = x.scheme_id
@@ -91,6 +93,19 @@ WITH
         FROM fold_cell AS c
         JOIN coarse_cell AS k ON k.scheme_id = c.scheme_id AND k.coarse = c.coarse
         WHERE c.split <> k.split
+    ),
+    calibration_against_rule AS (
+        SELECT x.scheme_id, c.healpix_128
+        FROM sampling.split_scheme AS x
+        JOIN sampling.split_cell AS c ON c.scheme_id = x.scheme_id
+        WHERE x.kind = 'hash'
+            AND c.split = 'val'
+            AND c.is_calibration <> sampling.is_calibration_cell(c.healpix_128, x.seed)
+        UNION ALL
+        SELECT c.scheme_id, c.healpix_128
+        FROM fold_cell AS c
+        JOIN coarse_cell AS k ON k.scheme_id = c.scheme_id AND k.coarse = c.coarse
+        WHERE c.split = 'val' AND c.is_calibration <> k.is_calibration
     ),
     test_sky_in_fold AS (
         SELECT x.scheme_id, m.member_id, m.healpix_128
@@ -142,6 +157,8 @@ UNION ALL
 SELECT 'cell against the rule', v.scheme_id, v.healpix_128, NULL, NULL, NULL FROM cell_against_rule AS v
 UNION ALL
 SELECT 'cell against the rule', v.scheme_id, v.healpix_128, NULL, NULL, NULL FROM cell_against_fold AS v
+UNION ALL
+SELECT 'calibration against the rule', v.scheme_id, v.healpix_128, NULL, NULL, NULL FROM calibration_against_rule AS v
 UNION ALL
 SELECT 'test sky in a fold', v.scheme_id, v.healpix_128, v.member_id, NULL, NULL FROM test_sky_in_fold AS v
 UNION ALL
@@ -272,11 +289,17 @@ CROSS_VALIDATION = """-- Grain: one quantity of one cross-validation over its fo
 -- Inputs: results.cross_validation_folds; evaluation.interval (Wilson, 95 %).
 -- Units: mean, sd and range are over the folds counted. k of n are pooled over all folds, with their rate and interval.
 --   sd_binomial: what sd_over_folds would be if folds differed by counting alone, sqrt of the mean of p (1 - p) / n.
+--   n_test_accesses: readings of the folds held out, over all folds.
 -- Excludes: a fold's rate where its n < 10 (its k and n still pool); the pooled rate where n < 10.
 CREATE OR REPLACE VIEW results.cross_validation AS
 WITH
     point AS (
-        SELECT DISTINCT f.cross_validation_id, f.fold, f.auc FROM results.cross_validation_folds AS f
+        SELECT DISTINCT f.cross_validation_id, f.fold, f.auc, f.n_test_accesses FROM results.cross_validation_folds AS f
+    ),
+    accesses AS (
+        SELECT p.cross_validation_id, sum(p.n_test_accesses)::bigint AS n_test_accesses
+        FROM point AS p
+        GROUP BY p.cross_validation_id
     ),
     rate AS (
         SELECT f.cross_validation_id, f.fpr_target, q.quantity, q.k, q.n
@@ -325,7 +348,8 @@ SELECT
     NULL::double precision AS pooled_lo,
     NULL::double precision AS pooled_hi,
     NULL::text AS interval_method,
-    NULL::double precision AS sd_binomial
+    NULL::double precision AS sd_binomial,
+    sum(p.n_test_accesses)::bigint AS n_test_accesses
 FROM point AS p
 JOIN evaluation.cross_validation AS cv ON cv.cross_validation_id = p.cross_validation_id
 GROUP BY cv.cross_validation_id, cv.name, cv.n_folds
@@ -349,9 +373,11 @@ SELECT
     CASE WHEN a.n >= 10 THEN i.method END,
     CASE WHEN a.n >= 10
         THEN sqrt(a.k::double precision / a.n * (1 - a.k::double precision / a.n) * s.mean_of_inverse_n)
-    END
+    END,
+    t.n_test_accesses
 FROM pooled AS a
 JOIN evaluation.cross_validation AS cv ON cv.cross_validation_id = a.cross_validation_id
+JOIN accesses AS t ON t.cross_validation_id = a.cross_validation_id
 LEFT JOIN spread AS s
     ON s.cross_validation_id = a.cross_validation_id AND s.quantity = a.quantity AND s.fpr_target = a.fpr_target
 LEFT JOIN evaluation.interval AS i ON i.k = a.k AND i.n = a.n AND i.method = 'wilson' AND i.level = 0.95;

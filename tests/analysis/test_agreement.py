@@ -177,6 +177,9 @@ def test_the_test_split_is_read_for_a_reason_and_each_reading_counted(engine: En
     wanted = recount(engine, sky, "test")
     np.testing.assert_array_equal(published(engine, "test").n_only_b_right, wanted.n_only_b_right)
     assert set(published(engine, "val").n_test_accesses_a) == {1}
+    shown = io.StringIO()
+    Console(file=shown, width=160).print(render_agreement(read_agreement(engine, [1, 2])))
+    assert shown.getvalue().count("; test read: m1 once, m2 once") == 2
     assert not evaluate_model(engine, "m1", CONFIG).was_evaluated  # an agreement leaves evaluations current
 
 
@@ -274,6 +277,7 @@ def test_an_ensemble_is_evaluated_compared_and_listed_like_any_model(
     assert len(rows) == 12
     shown = io.StringIO()
     Console(file=shown, width=160).print(render_agreement(rows))
+    assert "; test read" not in shown.getvalue()
     for row in rows:
         assert f"{row['model_a_name']}, {row['model_b_name']}" in shown.getvalue()
         assert f"{row['error_correlation']:.3f}" in shown.getvalue()

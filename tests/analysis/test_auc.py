@@ -135,6 +135,19 @@ def test_each_replicate_draws_as_many_cells_as_there_are(n_replicates: int) -> N
     assert drawn.number.tolist() == [1, 1, 0, 2, 0, 3]
 
 
+def test_totals_are_those_of_the_cells_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.bootstrap.CELLS", 7)  # three rounds, the last of which is short
+    rng = np.random.default_rng(4)
+    cells, row, chosen = rng.integers(0, 18, 200), rng.integers(0, 5, 200), rng.random(200) < 0.6
+    drawn = CellBootstrap.draw(np.append(cells, range(18)), BLOCK + 3, seed=1)
+    weights = np.concatenate(list(drawn), axis=1)
+    truth = np.zeros((5, BLOCK + 3))
+    for i in np.flatnonzero(chosen):
+        truth[row[i]] += weights[cells[i]]
+    kept = np.append(chosen, np.zeros(18, dtype=bool))
+    assert (drawn.totals(drawn.by_cell(np.append(row, np.zeros(18, dtype=int)), 5, kept)) == truth).all()
+
+
 def test_every_cell_is_drawn_as_often_as_the_next() -> None:
     weights = np.concatenate(list(CellBootstrap.draw(np.arange(50), 4000, seed=2)), axis=1)
     assert weights.mean(axis=1) == pytest.approx(np.ones(50), abs=0.08)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 from sqlalchemy import Engine, text
 
 from analysis.evaluation.config import EvaluateConfig
 from analysis.evaluation.stage import evaluate_model
+from analysis.report import read_report, show
 from tests.analysis.scored_sky import ScoredSky
 
 TARGETS = (0.1, 0.01, 0.0001)
@@ -38,6 +41,8 @@ def chosen(rows: pd.DataFrame, sample: str) -> pd.DataFrame:
     is_ground = rows.discovery == "ground_imaging"
     if sample == "not_ground_imaging":
         return rows[(rows.label == 1) & ~is_ground]
+    if sample == "tier_ab_graded":
+        return rows[(rows.label == 1) & is_ground & ((rows.tier == "A") | rows.grade.isin(["A", "B", "C"]))]
     return rows[(rows.label == 1) & is_ground & ((sample == "tier_ab") | (rows.tier == sample[-1].upper()))]
 
 
@@ -122,7 +127,8 @@ def test_the_areas_are_sklearns_by_tier_and_grade(views: dict[str, pd.DataFrame]
         here = sky.members[sky.members.split == split]
         negatives = here[here.label == 0]
         tier_a = chosen(here, "tier_a")
-        samples = {"": chosen(here, "tier_ab"), "_tier_a": tier_a}
+        samples = {"": chosen(here, "tier_ab"), "_tier_a": tier_a, "_tier_ab_graded": chosen(here, "tier_ab_graded")}
+        assert len(tier_a) < len(samples["_tier_ab_graded"]) < len(samples[""])
         samples |= {f"_tier_a_grade_{g.lower()}": tier_a[tier_a.grade == g] for g in "ABC"}
         samples |= {"_tier_a_ungraded": tier_a[~tier_a.grade.isin(["A", "B", "C"])]}
         for suffix, positives in samples.items():
@@ -139,3 +145,82 @@ def test_the_areas_are_sklearns_by_tier_and_grade(views: dict[str, pd.DataFrame]
             share = float((positives.score > negatives.score.max()).mean())
             assert found.loc[(split, f"tpr0{suffix}")].value == pytest.approx(share)
             assert row.lo < row.value < row.hi
+
+
+def test_scores_know_the_conditions_that_the_manifest_knows(sky_engine: Engine) -> None:
+    """A positive that matches nothing has those of its cutout."""
+    with sky_engine.begin() as connection:
+        known = "nexp_z = 27, psf_fwhm_z_arcsec = 1.07, conditions_source = 'coadd'"
+        connection.execute(text(f"UPDATE imaging.cutout SET {known}"))
+        scores, manifest = (
+            connection.execute(
+                text(f"SELECT cutout_id, ls_id, nobs_z, psf_fwhm_z_arcsec FROM results.{view} ORDER BY 1")
+            ).all()
+            for view in ("scores", "manifest")
+        )
+    assert scores == manifest
+    unmatched = [row for row in scores if row.ls_id is None]
+    assert len(unmatched) > 10
+    assert {(row.nobs_z, row.psf_fwhm_z_arcsec) for row in unmatched} == {(27, 1.07)}
+    assert not any(row.nobs_z == 27 for row in scores if row.ls_id is not None)
+
+
+@pytest.mark.parametrize("view", ["false_positives", "false_negatives"])
+def test_galleries_show_test_objects_only_of_a_model_that_was_evaluated_on_them(sky_engine: Engine, view: str) -> None:
+    def splits() -> set[str]:
+        with sky_engine.connect() as connection:
+            return set(connection.scalars(text(f"SELECT DISTINCT split FROM results.{view}")))
+
+    config = EvaluateConfig(fpr_targets=TARGETS, n_bootstrap=20)
+    evaluate_model(sky_engine, "m1", config)
+    assert splits() == {"train", "val"}
+    evaluate_model(sky_engine, "m1", config, test_reason="a test")
+    assert splits() == {"train", "val", "test"}
+
+
+@pytest.mark.parametrize("few", ["n_positives", "n_negatives"])
+def test_a_metric_of_fewer_than_ten_has_no_value(sky_engine: Engine, few: str) -> None:
+    evaluate_model(sky_engine, "m1", EvaluateConfig(fpr_targets=TARGETS, n_bootstrap=20))
+    with sky_engine.begin() as connection:
+        connection.execute(text(f"UPDATE evaluation.metric SET {few} = CASE WHEN name = 'auc' THEN 9 ELSE 10 END"))
+    rows = read_report(sky_engine, "m1").rows["model_metrics"]
+    for row in rows:
+        assert (row["value"] is None) == (row["metric"] == "auc")
+        assert row[few] == (9 if row["metric"] == "auc" else 10)
+    auc = next(row for row in rows if row["metric"] == "auc")
+    assert auc["lo"] is auc["hi"] is auc["interval_method"] is None
+
+
+def test_every_table_with_rows_of_the_test_split_says_how_often_it_was_read(sky_engine: Engine) -> None:
+    config = EvaluateConfig(fpr_targets=TARGETS, n_bootstrap=20)
+    evaluate_model(sky_engine, "m1", config)
+    assert "; test read " not in printed(sky_engine)
+    for reason in ("first", "second"):
+        evaluate_model(sky_engine, "m1", config, test_reason=reason, again=True)
+    with sky_engine.begin() as connection:  # too few for a number
+        connection.execute(text("UPDATE evaluation.metric SET n_positives = 9 WHERE split = 'val'"))
+    shown = printed(sky_engine)
+    titles = ("reliability at", "reliability by bin", "thresholds", "recall;", "recall of", "by condition", "false pos")
+    assert all(any(line.startswith(title) for line in shown.splitlines()) for title in titles)
+    assert " ".join(shown.split()).count("; test read 2 times") == len(titles)
+    assert "\N{EN DASH}" in shown
+
+
+def test_the_report_holds_the_bins_of_reliability(sky_engine: Engine) -> None:
+    evaluate_model(sky_engine, "m1", EvaluateConfig(fpr_targets=TARGETS, n_bootstrap=20))
+    shown = printed(sky_engine, width=120)
+    rows = read_report(sky_engine, "m1").rows["reliability"]
+    wanted = [r for r in rows if r["method"] in {"raw", "platt"} and r["binning"] in {"equal_mass", "top_1_percent"}]
+    assert {row["method"] for row in wanted} == {"raw", "platt"}
+    for row in wanted:
+        assert f"{row['mean_p']:.4g}" in shown
+        assert f"{row['k']}/{row['n']}" in shown
+        assert row["rate"] is None or f"= {row['rate']:.3f} ({row['rate_lo']:.3f}-{row['rate_hi']:.3f})" in shown
+    assert max(map(len, shown.splitlines())) <= 120
+
+
+def printed(engine: Engine, width: int = 160) -> str:
+    """The report of the model as a terminal of some width shows it."""
+    console = Console(width=width, file=io.StringIO())
+    show(read_report(engine, "m1"), console)
+    return console.file.getvalue()

@@ -11,7 +11,7 @@ from scipy.stats import fisher_exact, hypergeom
 
 from analysis.bootstrap import CellBootstrap
 from analysis.evaluation.axes import EDGES, WORDS, bin_numbers, bins_of
-from analysis.evaluation.compare import against_the_rest, holm
+from analysis.evaluation.compare import against_the_rest, fisher_two_sided, holm
 from analysis.evaluation.conditions import ConditionCount, axes_of, count_conditions
 from analysis.evaluation.samples import held_out_samples, samples_of
 from analysis.scores import ScoredObjects
@@ -82,6 +82,8 @@ def belongs(objects: ScoredObjects, i: int, sample: str) -> bool:
     is_ground = objects.discovery[i] == "ground_imaging"
     if sample == "not_ground_imaging":
         return not is_ground
+    if sample == "tier_ab_graded":
+        return bool(is_ground and (objects.tier[i] == "A" or objects.best_letter_grade[i]))
     return is_ground and sample in {"tier_ab", f"tier_{objects.tier[i].lower()}"}
 
 
@@ -162,6 +164,30 @@ def test_a_p_value_adds_up_the_tables_that_are_no_likelier() -> None:
     law = hypergeom(26, 12, 12)
     wanted = sum(law.pmf(x) for x in range(13) if law.pmf(x) <= law.pmf(3) * (1 + 1e-9))
     assert against_the_rest(k, n) == pytest.approx([wanted, wanted])
+
+
+def test_the_exact_test_is_scipys() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(300):
+        all_n = int(rng.integers(2, 400))
+        n, all_k = (int(rng.integers(0, all_n + 1)) for _ in "12")
+        k = int(rng.hypergeometric(all_k, all_n - all_k, n)) if rng.random() < 0.7 else max(0, n + all_k - all_n)
+        truth = fisher_exact([[k, n - k], [all_k - k, all_n - all_k - n + k]]).pvalue
+        assert fisher_two_sided(k, n, all_k, all_n) == pytest.approx(truth, rel=1e-9, abs=1e-12)
+
+
+def test_the_exact_test_of_equal_halves_counts_both_tails() -> None:
+    assert fisher_two_sided(0, 3, 3, 6) == pytest.approx(2 / 20, rel=1e-14)
+    assert fisher_two_sided(2, 3, 3, 6) == pytest.approx(1, rel=1e-14)
+
+
+def test_the_exact_test_holds_at_the_size_of_the_survey() -> None:
+    k, n, all_k, all_n = 1300, 120_000, 4950, 495_000
+    chances = hypergeom(all_n, all_k, n).pmf(np.arange(all_k + 1))
+    truth = chances[chances <= chances[k]].sum()
+    assert 1e-6 < truth < 0.01
+    assert fisher_two_sided(k, n, all_k, all_n) == pytest.approx(truth, rel=1e-8)
+    assert fisher_two_sided(0, n, all_k, all_n) >= 0
 
 
 def test_few_objects_are_not_compared() -> None:

@@ -292,8 +292,10 @@ def test_the_candidates_are_the_top_of_the_survey_without_lenses_and_without_the
 
 def test_the_test_sky_is_read_for_a_reason_that_is_put_on_record(world: World) -> None:
     discover(world.engine, "m1", CONFIG)
+    assert not any("test split" in line for line in discover(world.engine, "m1", CONFIG).lines())
     summary = discover(world.engine, "m1", CONFIG, test_reason="the paper's list")
     check(world, summary, ("val", "test"))
+    assert summary.lines()[-1] == "test split read once for this model"
     assert not discover(world.engine, "m1", CONFIG, test_reason="the paper's list").is_new
     with world.engine.connect() as connection:
         assert connection.scalars(select(Reading.purpose)).all() == ["the paper's list"]

@@ -89,6 +89,7 @@ def test_a_cross_validation_tests_each_object_once_and_its_views_are_right(engin
         assert fold.n_false_positives == (here.score[here.label == 0] >= fold.threshold).sum()
         assert fold.n_test_accesses == 1
         assert fold.n_test_sky_drops > 0
+    assert (over.n_test_accesses == 2).all()
     auc = over[over.quantity == "auc"].iloc[0]
     by_fold = folds.drop_duplicates("fold").auc
     assert (auc["mean"], auc.sd_over_folds) == pytest.approx((by_fold.mean(), by_fold.std(ddof=1)))
@@ -112,6 +113,7 @@ def test_a_cross_validation_tests_each_object_once_and_its_views_are_right(engin
     show(done.name, read_crossval(engine, done.name), console := Console(width=160, record=True, file=io.StringIO()))
     shown = console.export_text()
     assert "sd of counting alone" in shown
+    assert shown.count("folds held out read 2 times in all") == 2
     assert f"{by_fold.iloc[0]:.3f}" in shown
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL
 from dashboard.app import PAGES
 from dashboard.frame import MOCK_BANNER
 from dashboard.gallery import PER_PAGE
+from dashboard.numerals import NONE
 from db.engine import connectable, open_engine
 
 from .conftest import draw
@@ -51,7 +52,7 @@ def test_overview_shows_the_numbers_of_the_views(populated: Any, catalog: Engine
     found = values(catalog, of_model, model=populated.model)
     assert found
     for value, lo, hi in found:
-        assert f"{value:.3f} [{lo:.3f}, {hi:.3f}]" in shown
+        assert (NONE if value is None else f"{value:.3f} [{lo:.3f}, {hi:.3f}]") in shown
     thresholds = values(
         catalog,
         "SELECT threshold, n_recovered_tier_a, n_tier_a FROM results.threshold_table WHERE model_name = :model",
@@ -80,7 +81,7 @@ def test_performance_shows_metrics_reliability_and_conditions_of_the_views(
     assert metrics
     for metric, value in metrics:
         assert f">{metric.replace('_', ' ')}<" in shown
-        assert f"{value:.4f}" in shown
+        assert (NONE if value is None else f"{value:.4f}") in shown
     conditions = values(
         catalog,
         "SELECT k, n FROM results.recall_by_condition WHERE model_name = :model AND split = :split "

@@ -220,6 +220,14 @@ def test_a_fold_needs_a_base_that_is_no_fold_and_guarded_every_draw(assigned: As
             ("UPDATE sampling.split_scheme SET fold = 0, name = 'cv2-f9' WHERE name = 'cv2-f1'"),
             "cell against the rule",
         ),
+        (
+            (
+                "UPDATE sampling.split_cell c SET is_calibration = NOT c.is_calibration FROM sampling.split_scheme x "
+                "WHERE x.scheme_id = c.scheme_id AND x.name = 'cv2-f1' AND c.healpix_128 = (SELECT min(v.healpix_128) "
+                "FROM sampling.split_cell v WHERE v.scheme_id = x.scheme_id AND v.split = 'val')"
+            ),
+            "calibration against the rule",
+        ),
         ("DELETE FROM sampling.guard_drop WHERE reason = 'test_sky'", "test sky in a fold"),
         ("DELETE FROM sampling.guard_drop WHERE reason = 'guard'", "pair across splits"),
     ],

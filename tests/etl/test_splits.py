@@ -170,6 +170,10 @@ TWICE = (
             "cell against the rule",
         ),
         (
+            "UPDATE sampling.split_cell SET is_calibration = NOT is_calibration WHERE healpix_128 = 2",
+            "calibration against the rule",
+        ),
+        (
             "DELETE FROM sampling.split_cell c USING sampling.draw_member m WHERE m.healpix_128 = c.healpix_128",
             "member without a cell",
         ),

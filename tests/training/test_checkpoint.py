@@ -118,3 +118,14 @@ def test_initial_weights_that_are_missing_altered_or_of_another_network_are_refu
     known = InitialWeights(path=file, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
     with pytest.raises(CheckpointError, match="another network"):
         seeded_network("resnet18", 1, known)
+
+
+def test_initial_weights_of_our_own_from_another_manifest_are_refused(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    """They may have been taught what this manifest's test split, or a fold that is held out, holds."""
+    file = tmp_path / "ours.pt"
+    file.write_bytes(checkpoint.to_bytes())
+    known = InitialWeights(path=file, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
+    started = seeded_network("resnet18", 1, known, checkpoint.manifest_sha256).state_dict()
+    assert torch.equal(started["conv1.weight"], checkpoint.state["conv1.weight"])
+    with pytest.raises(CheckpointError, match="trained on another manifest"):
+        seeded_network("resnet18", 1, known, "f" * 64)

@@ -17,6 +17,7 @@ from training.errors import CheckpointError, TrainingError
 from training.model import build_network, embeddings, logits, n_parameters, seeded_network
 from training.networks.last_layer import embed, last_linear
 from training.preprocess import Preprocessing
+from training.scoring.scorer import Scorer
 
 EVERY = get_args(Architecture)
 SIZE = {"resnet18": 32, "shielded_resnet": 32, "efficientnet_v2_s": 33}
@@ -91,6 +92,24 @@ def test_logits_in_bf16_are_near_those_in_float32_and_do_not_tie() -> None:
     assert np.corrcoef(short.numpy(), exact.numpy())[0, 1] > 0.99
     assert len(short.unique()) == 64
     assert not torch.equal(short.bfloat16().float(), short)
+
+
+def test_a_scorer_on_a_cpu_computes_in_float32_whatever_its_recipe_says() -> None:
+    network, images = seeded_network("shielded_resnet", 1), images_of("shielded_resnet", 5)
+    scorer = Scorer.of(network.train(), Preprocessing(), "bf16")
+    assert (scorer.precision, scorer.batch_size) == ("float32", 512)
+    assert np.array_equal(scorer.score_images(images), logits(network, images).double().sigmoid().numpy())
+
+
+def test_a_scorer_in_bf16_scores_near_float32_and_alike_with_and_without_embeddings() -> None:
+    network, images = seeded_network("shielded_resnet", 1), images_of("shielded_resnet", 40)
+    exact = Scorer(network.eval(), Preprocessing()).score_images(images)
+    short = Scorer(network, Preprocessing(), "bf16", 16)
+    scores, vectors = short.score_and_embed(images)
+    assert np.array_equal(scores, short.score_images(images))
+    np.testing.assert_allclose(scores, exact, atol=0.01)
+    assert not np.array_equal(scores, exact)
+    assert vectors.dtype == np.float32
 
 
 @pytest.mark.parametrize("architecture", EVERY)

@@ -263,8 +263,10 @@ def test_nothing_is_left_of_a_training_that_could_not_begin(
 
 
 def test_two_processes_do_not_train_in_one_folder(quick: Recipe, ring_cutouts: RingCutouts, tmp_path: Path) -> None:
-    with claimed(tmp_path / "run"), pytest.raises(BusyError, match="another process trains in"):
-        train_in(tmp_path / "run", ring_job(quick(), ring_cutouts))
+    with claimed(tmp_path / "run"):
+        with pytest.raises(BusyError, match="another process trains in"):
+            train_in(tmp_path / "run", ring_job(quick(), ring_cutouts))
+        assert (tmp_path / "run").is_dir()  # it is the first one's, however empty
 
 
 def test_a_collapsed_training_starts_anew(recipe: Recipe, ring_cutouts: RingCutouts, tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from db.config import NAME_PATTERN, StageConfig
 from db.copy import copy_arrow, psycopg_connection
 from db.lock import only_one
 from db.models import Split
+from db.models.catalog import Lens
 from db.models.ensemble import Ensemble, EnsembleMember
+from db.models.imaging import Cutout
 from db.models.training import Model, Score
 from db.provenance import RecordedRun, canonical_config, recorded_run
 from training.ensemble.combine import Combination, combination_of, fit_combination
@@ -62,7 +64,8 @@ class EnsembleResult:
 def make_ensemble(engine: Engine, config: EnsembleConfig) -> EnsembleResult:
     """Make an ensemble, with its scores, in one transaction.
 
-    Whatever is fitted is fitted on the calibration part of val. An ensemble that is there keeps what was fitted: only
+    Whatever is fitted is fitted on the calibration part of val, on negatives and on positives found in ground-based
+    imaging, as calibrations are. An ensemble that is there keeps what was fitted: only
     cutouts that all members have scored since get a score of it.
 
     Raises
@@ -85,6 +88,7 @@ def make_ensemble(engine: Engine, config: EnsembleConfig) -> EnsembleResult:
         manifest = _manifest(engine, members[0])
         refuse_half_scored(members, columns, manifest)
         part = manifest.rows((manifest.split == Split.VAL) & manifest.is_calibration)
+        part = part.rows((part.label == 0) | np.isin(part.cutout_id, _found_from_the_ground(engine, part)))
         combination = fit_combination(config.method, scores.of(part.cutout_id), part.label)
         with recorded_run(engine, command="ensemble make", config=wanted) as run, engine.begin() as connection:
             model_id = _insert_model(connection, run, wanted, members, _n_taught(engine, manifest, members))
@@ -100,6 +104,15 @@ def make_ensemble(engine: Engine, config: EnsembleConfig) -> EnsembleResult:
         n_scored=len(scores.cutout_id),
         was_there=False,
     )
+
+
+def _found_from_the_ground(engine: Engine, part: Manifest) -> npt.NDArray[np.int64]:
+    """Cutouts of the part whose lens was discovered in ground-based imaging."""
+    of_lens = select(Cutout.cutout_id).join(Lens, Lens.lens_id == Cutout.lens_id)
+    positives = part.cutout_id[part.label == 1].tolist()
+    wanted = of_lens.where(Cutout.cutout_id.in_(positives), Lens.discovery == "ground_imaging")
+    with engine.connect() as connection:
+        return np.array(connection.scalars(wanted).all(), dtype=np.int64)
 
 
 def _manifest(engine: Engine, member: Model) -> Manifest:

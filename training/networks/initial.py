@@ -13,16 +13,18 @@ from training.errors import CheckpointError
 from training.networks.last_layer import last_linear
 
 
-def start_from(network: nn.Module, initial: InitialWeights) -> None:
+def start_from(network: nn.Module, initial: InitialWeights, manifest_sha256: str | None = None) -> None:
     """Put the weights of a file into a network, all but those of its last layer.
 
     The file holds a state dictionary, as torchvision gives its own away (their first convolution has three channels
-    too), or is a checkpoint of ours.
+    too), or is a checkpoint of ours. One of ours must be of the manifest that is trained on: any other may have been
+    taught what this one's test split holds.
 
     Raises
     ------
     CheckpointError
-        When the file is missing, is not the one that the recipe names, or fits another network.
+        When the file is missing, is not the one that the recipe names, fits another network, or is of ours and of
+        another manifest.
     """
     try:
         data = initial.path.read_bytes()
@@ -35,6 +37,11 @@ def start_from(network: nn.Module, initial: InitialWeights) -> None:
             "correct the one that is wrong"
         )
     body = read_tensors(data, str(initial.path))
+    if body.get("format") == FORMAT and manifest_sha256 is not None and body.get("manifest_sha256") != manifest_sha256:
+        raise CheckpointError(
+            f"{initial.path}: initial weights of model {body.get('name')!r} were trained on another manifest, which "
+            "may hold this one's test objects: start from weights that never saw the survey, or of the same manifest"
+        )
     own = f"{last_linear(network)[0]}."
     weights = {name: value for name, value in _state(body).items() if not str(name).startswith(own)}
     other = f"{initial.path}: initial weights of another network than the recipe's"

@@ -47,11 +47,13 @@ def claimed(path: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             raise BusyError(f"another process trains in {path}: wait until it ends") from exc
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # nothing came of it
+                path.rmdir()
     finally:
         os.close(handle)
-        with suppress(OSError):  # nothing came of it
-            path.rmdir()
 
 
 class RunFolder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +15,7 @@ from db.provenance import canonical_config, code_sha256, git_commit
 from db.settings import settings
 from training.arithmetic import precision_on
 from training.config import Sha256, TrainConfig
-from training.labels import Taught
+from training.labels import Taught, taught_digest
 from training.manifest import Manifest
 from training.snapshot.layout import FileSeal, Verdict
 
@@ -51,10 +50,6 @@ class ManifestIdentity(_Strict):
     @classmethod
     def of(cls, manifest: Manifest, recipe: TrainConfig, parts: tuple[Taught, Taught]) -> ManifestIdentity:
         """Identify a manifest, and what a recipe teaches of it."""
-        digest = hashlib.sha256()
-        for part in parts:
-            for values in (part.manifest.cutout_id, part.manifest.label, part.manifest.weight, part.target):
-                digest.update(values.tobytes())
         return cls.model_validate(
             {
                 "survey": manifest.survey,
@@ -63,7 +58,7 @@ class ManifestIdentity(_Strict):
                 "cutout_version": recipe.cutout_version,
                 "n_cutouts": len(manifest),
                 "sha256": manifest.digest(),
-                "taught_sha256": digest.hexdigest(),
+                "taught_sha256": taught_digest(parts),
             }
         )
 

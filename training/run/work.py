@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 from pyarrow import parquet
@@ -20,12 +22,13 @@ from training.errors import CollapsedError, RunError
 from training.fit import EpochResult, Fitted, Part, fit
 from training.labels import Taught, taught
 from training.manifest import Manifest
-from training.model import choose_device, logits, n_parameters, seeded_network
+from training.model import choose_device, n_parameters, seeded_network
 from training.progress import Progress, silent
 from training.run import layout
 from training.run.folder import RunFolder, claimed, write_file
 from training.run.layout import Code, Environment, ManifestIdentity, RunDescription, SnapshotIdentity, work_sha256
 from training.run.read import FinishedRun, open_run, read_description
+from training.scoring.scorer import scorer_of
 from training.source import ImageSource
 
 _log = logging.getLogger(__name__)
@@ -71,7 +74,9 @@ def train_in(
         if there is not None:
             return there, True
         device = choose_device(job.recipe.device)
-        network = seeded_network(job.recipe.architecture, job.recipe.seed, job.recipe.initial_weights).to(device)
+        network = seeded_network(
+            job.recipe.architecture, job.recipe.seed, job.recipe.initial_weights, identity.sha256
+        ).to(device)
         place = RunFolder(folder, _describe(job, identity, parts, network, device))
         source = job.source()
         train, choice = (_part(part, source, progress, device) for part in parts)
@@ -86,10 +91,12 @@ def train_in(
         except CollapsedError:
             (folder / layout.RESUME_NAME).unlink(missing_ok=True)
             raise
-        write_file(folder / layout.CHECKPOINT_NAME, _checkpoint(job.recipe, identity, fitted).to_bytes())
+        del train, choice  # a GPU that held them takes the whole manifest next
+        checkpoint = _checkpoint(job.recipe, identity, fitted)
+        write_file(folder / layout.CHECKPOINT_NAME, checkpoint.to_bytes())
         if job.snapshot is not None:
-            network.load_state_dict(fitted.state)
-            scores = torch.sigmoid(logits(network, source.images(job.manifest, progress, device)).double())
+            scorer = scorer_of(checkpoint, job.recipe.device)
+            scores = scorer.score_images(source.images(job.manifest, progress, device))
             write_file(folder / layout.SCORES_NAME, _score_file(job.manifest, scores))
         finished = {"best_epoch": fitted.best.epoch, "finished_at": dt.datetime.now(dt.UTC)}
         place.finish(place.about.model_copy(update=finished))
@@ -158,10 +165,8 @@ def _checkpoint(recipe: TrainConfig, identity: ManifestIdentity, fitted: Fitted)
     )
 
 
-def _score_file(manifest: Manifest, scores: torch.Tensor) -> bytes:
-    if not scores.isfinite().all():
-        raise CollapsedError("the trained network answers some cutouts with NaN: lower learning_rate")
-    table = pa.table({"cutout_id": manifest.cutout_id, "split": manifest.split.tolist(), "score": scores.numpy()})
+def _score_file(manifest: Manifest, scores: npt.NDArray[np.float64]) -> bytes:
+    table = pa.table({"cutout_id": manifest.cutout_id, "split": manifest.split.tolist(), "score": scores})
     stream = io.BytesIO()
     parquet.write_table(table, stream)
     return stream.getvalue()

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from training.arithmetic import Precision
 from training.checkpoint import Checkpoint
 from training.errors import CheckpointError, TrainingError
 from training.images import Images
@@ -19,13 +20,29 @@ from training.preprocess import Preprocessing, preprocess
 BATCH = 512
 """Cutouts that go through the network at once: always the same, since the last bits of a score depend on it."""
 
+BATCH_ON_GPU = 8192
+"""The same on a GPU, which smaller batches do not fill."""
+
 
 @dataclass(frozen=True)
 class Scorer:
-    """A network with the preprocessing that belongs to it."""
+    """A network with the preprocessing that belongs to it, and how it computes.
+
+    A score does not depend on where it is made beyond rounding: a CPU computes in float32; a GPU in the precision of
+    the model's recipe, of which bf16 keeps 8 bits in every layer but the last. `Scorer.of` chooses.
+    """
 
     network: nn.Module
     preprocessing: Preprocessing
+    precision: Precision = "float32"
+    batch_size: int = BATCH
+
+    @classmethod
+    def of(cls, network: nn.Module, preprocessing: Preprocessing, recipes: Precision) -> Scorer:
+        """Score where the network is: on a GPU in the precision of its recipe and large batches, else in float32."""
+        on_gpu = next(network.parameters()).device.type == "cuda"
+        how: tuple[Precision, int] = (recipes, BATCH_ON_GPU) if on_gpu else ("float32", BATCH)
+        return cls(network.eval(), preprocessing, *how)
 
     @property
     def device(self) -> torch.device:
@@ -52,14 +69,15 @@ class Scorer:
         TrainingError
             When the network answers with NaN.
         """
-        return _scores(logits(self.network, images, batch_size=BATCH))
+        return _scores(logits(self.network, images, batch_size=self.batch_size, precision=self.precision))
 
     def score_and_embed(self, images: Images) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
         """Give the very scores of `score_images`, and what the network's last layer made them of, shape (n, d)."""
-        features = embeddings(self.network, images, batch_size=BATCH)
+        size = self.batch_size
+        features = embeddings(self.network, images, batch_size=size, precision=self.precision)
         last = last_linear(self.network)[1]
         with torch.inference_mode():
-            answers = [last(batch.to(self.device)).cpu() for batch in torch.split(features, BATCH)]
+            answers = [last(batch.to(self.device)).cpu() for batch in torch.split(features, size)]
         return _scores(torch.cat(answers).squeeze(1)), features.numpy()
 
 
@@ -78,7 +96,8 @@ def scorer_of(checkpoint: Checkpoint, device: str) -> Scorer:
         raise CheckpointError(
             f"checkpoint of {checkpoint.name!r}: its weights do not fit a {checkpoint.architecture}: train it again"
         ) from exc
-    return Scorer(network.to(choose_device(device)).eval(), checkpoint.preprocessing)
+    recipes: Precision = "bf16" if checkpoint.config.get("precision") == "bf16" else "float32"
+    return Scorer.of(network.to(choose_device(device)), checkpoint.preprocessing, recipes)
 
 
 def _scores(answers: Tensor) -> npt.NDArray[np.float64]:

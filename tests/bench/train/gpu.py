@@ -1,166 +1,117 @@
 """One large GPU: ResNet-18 trained and scored from a pack that stays on the card, and what bounds it.
 
-Without a GPU nothing is measured, and the table says so. What the card itself can do - the bandwidth of a copy within
-its memory, the throughput of a large bf16 matrix product - is measured in the same run; the work of a training step is
-counted by torch from the operations that it runs.
+The recipe is `training/configs/resnet18_gpu.yaml`, scoring is `Scorer.score_images`: what users run. Without a GPU
+nothing is measured, and the table says so. What the card itself can do - the bandwidth of a copy within its memory, the
+throughput of a large bf16 matrix product - is measured in the same run.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits
-from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
 
+from db.config import load_config
 from db.settings import CHECKOUT
 from tests.bench.limits import Measure, median
+from tests.bench.train import card
 from tests.bench.train.sizes import Sizes
+from tests.bench.train.ways import epochs_of, in_turn, measures
 from training.config import TrainConfig
-from training.fit import EpochResult, Part, fit
-from training.model import logits, seeded_network
+from training.model import seeded_network
 from training.preprocess import Preprocessing
 from training.resident import ResidentImages
 from training.scaling import statistics_on_device
+from training.scoring.scorer import Scorer
 
-RULES = Preprocessing(pixel_dtype="float16")
+RECIPE = CHECKOUT / "training" / "configs" / "resnet18_gpu.yaml"
 PROFILE = CHECKOUT / "build" / "bench" / "train-gpu-profile.txt"
+N_EPOCHS = 4
+N_STEPS = 60
+"""Steps of an epoch where ways of training are compared."""
 _CHUNK = 8192
 
 
 def measure(_folder: Path, sizes: Sizes, out: Console) -> list[Measure]:
-    """Train three epochs on a pack of the survey's size, score it, and hold both to the card's own limits."""
+    """Train on a pack of the survey's size, score it, compare the loop with a bare one, and look at the card."""
     if not torch.cuda.is_available():
         out.print("no GPU here: not measured")
         return []
-    device = torch.device("cuda")
-    images = _resident(sizes.n_on_gpu, device)
-    held_gb = (images.pixels.nbytes + images.median.nbytes + images.mad.nbytes) / 1e9
-    epochs = _train(images, sizes)
-    rate = [epoch.n_images / epoch.seconds for epoch in epochs[1:]]
-    network = seeded_network("resnet18", 0).to(device)
-    scoring = [
-        len(images) / _seconds(lambda: logits(network, images, batch_size=8192, precision="bf16")) for _ in "123"
-    ]
-    flop = _flop_per_image(network, images, sizes.gpu_batch_size)
-    matrix = _matrix_flop_per_second(device)
-    copied = _bytes_per_second(device)
-    moved = _bytes_per_image(network, images, sizes)
-    trained = sorted(rate)[len(rate) // 2]
-    return [
-        median("trained, bf16, resident pack", rate, "images/s", at_least=50_000.0),
-        median(f"an epoch of {sizes.n_on_gpu:,} cutouts", [e.seconds for e in epochs[1:]], "s", at_most=10.0),
-        median("scored, bf16, resident pack", scoring, "images/s", at_least=200_000.0),
-        Measure("pack and statistics on the card", held_gb, "GB"),
-        Measure("matrix product 8192^3, bf16", matrix / 1e12, "TFLOP/s"),
-        Measure("work of a training step", flop / 1e9, "GFLOP/image"),
-        Measure("share of the matrix throughput reached", trained * flop / matrix, ""),
-        Measure("copy within the card's memory, read and written", copied / 1e9, "GB/s"),
-        Measure("memory traffic of a training step, by the profiler's operations", moved / 1e6, "MB/image"),
-        Measure("share of the memory bandwidth reached", trained * moved / copied, ""),
-    ]
+    return measured_on(torch.device("cuda"), recipe_of(sizes), sizes, out)
 
 
-def _resident(n: int, device: torch.device) -> ResidentImages:
-    pixels = torch.empty((n, RULES.crop_px, RULES.crop_px, 3), dtype=torch.float16, device=device)
+def recipe_of(sizes: Sizes) -> TrainConfig:
+    """The recipe of a large GPU, for a few epochs on noise; a tiny run has smaller batches."""
+    recipe = load_config(TrainConfig, RECIPE)
+    batch_size = min(recipe.batch_size, sizes.n_on_gpu // 2)
+    return recipe.model_copy(update={"epochs": N_EPOCHS, "shuffle_labels": True, "batch_size": batch_size})
+
+
+def measured_on(device: torch.device, recipe: TrainConfig, sizes: Sizes, out: Console) -> list[Measure]:
+    """Measure on a device; only a GPU's numbers are worth their limits."""
+    images = resident(sizes.n_on_gpu, recipe.preprocessing, device)
+    found = _training_and_scoring(images, recipe, device)
+    found += _ways(images, recipe, sizes, out)
+    with out.status("profiling"):
+        table = card.profiled(images, recipe, device, n_rows=25)
+    PROFILE.parent.mkdir(parents=True, exist_ok=True)
+    PROFILE.write_text(table)
+    out.print("\n".join(table.splitlines()[:15]), soft_wrap=True, markup=False, highlight=False)
+    return found + _limits_of_the_card(images, recipe, found[0].value)
+
+
+def resident(n: int, rules: Preprocessing, device: torch.device) -> ResidentImages:
+    """Noise on a device, as a pack would lie there."""
+    kind = {"float16": torch.float16, "float32": torch.float32}[rules.pixel_dtype]
+    pixels = torch.empty((n, rules.crop_px, rules.crop_px, 3), dtype=kind, device=device)
     median_, mad = (torch.empty((n, 3), device=device) for _ in range(2))
     for first in range(0, n, _CHUNK):
         chunk = slice(first, first + _CHUNK)
-        pixels[chunk] = torch.randn_like(pixels[chunk], dtype=torch.float32).mul_(0.02).half()
-        median_[chunk], mad[chunk] = statistics_on_device(pixels[chunk], RULES)
-    return ResidentImages(pixels, median_, mad, RULES)
+        pixels[chunk] = torch.randn_like(pixels[chunk], dtype=torch.float32).mul_(0.02).to(kind)
+        median_[chunk], mad[chunk] = statistics_on_device(pixels[chunk], rules)
+    return ResidentImages(pixels, median_, mad, rules)
 
 
-def _train(images: ResidentImages, sizes: Sizes) -> list[EpochResult]:
-    recipe = TrainConfig.model_validate(
-        {
-            "name": "bench",
-            "preprocessing": RULES,
-            "batch_size": sizes.gpu_batch_size,
-            "epochs": 4,
-            "learning_rate": 1e-4,
-            "shuffle_labels": True,
-            "precision": "bf16",
-            "compile": True,
-            "deterministic": False,
-            "device": "cuda",
-        }
-    )
-    n = len(images)
-    labels = (torch.arange(n) % 100 == 0).float()
-    few = torch.arange(256)
-    epochs: list[EpochResult] = []
-    parts = (
-        Part(images, labels, torch.ones(n), labels, torch.arange(n)),
-        Part(images[few], (few % 2).float(), torch.ones(256), (few % 2).float(), few),
-    )
-    fit(seeded_network("resnet18", 0).to(images.device), parts, recipe, epochs.append)
-    return epochs
+def _training_and_scoring(images: ResidentImages, recipe: TrainConfig, device: torch.device) -> list[Measure]:
+    epochs = epochs_of(images, recipe, device)[1:]
+    rate = [epoch.n_images / epoch.seconds for epoch in epochs]
+    scorer = Scorer.of(seeded_network(recipe.architecture, 0).to(device), images.rules, recipe.precision)
+    scorer.score_images(images)
+    scoring = [len(images) / card.seconds(device, lambda: scorer.score_images(images)) for _ in range(3)]
+    held_gb = (images.pixels.nbytes + images.median.nbytes + images.mad.nbytes) / 1e9
+    return [
+        median(f"trained by {RECIPE.name}, resident pack", rate, "images/s", at_least=50_000.0),
+        median(f"an epoch of {len(images):,} cutouts", [e.seconds for e in epochs], "s", at_most=10.0),
+        median(f"scored in {scorer.precision}, resident pack", scoring, "images/s", at_least=200_000.0),
+        Measure("pack and statistics on the card", held_gb, "GB"),
+    ]
 
 
-def _step(network: nn.Module, images: ResidentImages, n: int) -> None:
-    batch = images[slice(0, n)].contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cuda", torch.bfloat16):
-        output = network(batch).squeeze(1)
-    binary_cross_entropy_with_logits(output.float(), torch.zeros(n, device=images.device)).backward()
+def _ways(images: ResidentImages, recipe: TrainConfig, sizes: Sizes, out: Console) -> list[Measure]:
+    """Our loop and the bare one, both compiled, then neither."""
+    n_images = min(N_STEPS, len(images) // recipe.batch_size) * recipe.batch_size
+    found: list[Measure] = []
+    for is_compiled in sorted({recipe.compile, False}, reverse=True):
+        name = f"{recipe.architecture} on the card, {'compiled' if is_compiled else 'not compiled'}"
+        some = recipe.model_copy(update={"compile": is_compiled, "epoch_images": n_images})
+        with out.status(name) as status:
+            found += measures(name, in_turn(images, some, images.device, min(3, sizes.n_repeats), status.update))
+    return found
 
 
-def _flop_per_image(network: nn.Module, images: ResidentImages, n: int) -> float:
-    network.train()
-    with FlopCounterMode(display=False) as counter:
-        _step(network, images, n)
-    return counter.get_total_flops() / n
-
-
-def _bytes_per_image(network: nn.Module, images: ResidentImages, sizes: Sizes) -> float:
-    """Write the profile of a step, and add up what its operations read and wrote: an upper limit of the traffic."""
-    n = sizes.gpu_batch_size
-    network.train()
-    _step(network, images, n)
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], record_shapes=True) as found:
-        for _ in range(3):
-            _step(network, images, n)
-        torch.cuda.synchronize()
-    PROFILE.parent.mkdir(parents=True, exist_ok=True)
-    PROFILE.write_text(found.key_averages().table(sort_by="self_cuda_time_total", row_limit=25))
-    activations = 0
-
-    def count(_module: nn.Module, given: tuple[torch.Tensor, ...], made: torch.Tensor) -> None:
-        nonlocal activations
-        activations += sum(each.numel() for each in given) + made.numel()
-
-    leaves = [module for module in network.modules() if not list(module.children())]
-    hooks = [leaf.register_forward_hook(count) for leaf in leaves]
-    with torch.no_grad():
-        network(images[slice(0, 8)])
-    for hook in hooks:
-        hook.remove()
-    # Forward reads and writes each once, in two bytes; backward reads both again and writes their gradients.
-    return activations / 8 * 2 * 3
-
-
-def _matrix_flop_per_second(device: torch.device) -> float:
-    size = 8192
-    a, b = (torch.randn((size, size), device=device, dtype=torch.bfloat16) for _ in range(2))
-    torch.mm(a, b)
-    return 10 * 2 * size**3 / _seconds(lambda: [torch.mm(a, b) for _ in range(10)])
-
-
-def _bytes_per_second(device: torch.device) -> float:
-    source = torch.empty(2 << 30, dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    target.copy_(source)
-    return 10 * 2 * source.nbytes / _seconds(lambda: [target.copy_(source) for _ in range(10)])
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    work()
-    torch.cuda.synchronize()
-    return time.perf_counter() - start
+def _limits_of_the_card(images: ResidentImages, recipe: TrainConfig, trained: float) -> list[Measure]:
+    device, is_gpu = images.device, images.device.type == "cuda"
+    network = seeded_network(recipe.architecture, 0).to(device)
+    few = images[slice(0, 8)]
+    flop, moved = card.flop_per_image(network, few), card.estimated_bytes_per_image(network, few)
+    matrix = card.flop_of_a_matrix_product_per_second(device, 8192 if is_gpu else 64)
+    copied = card.bytes_copied_per_second(device, 2 << 30 if is_gpu else 1 << 16)
+    return [
+        Measure("matrix product, bf16", matrix / 1e12, "TFLOP/s"),
+        Measure("work of a training step", flop / 1e9, "GFLOP/image"),
+        Measure("share of the matrix throughput reached", trained * flop / matrix, ""),
+        Measure("copy within the card's memory, read and written", copied / 1e9, "GB/s"),
+        Measure("memory traffic of a training step, estimated from sizes of activations", moved / 1e6, "MB/image"),
+        Measure("share of the copy's bandwidth, by that estimate", trained * moved / copied, ""),
+    ]

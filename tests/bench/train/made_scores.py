@@ -1,4 +1,4 @@
-"""Scores of a survey that never was: half a million objects in some ten thousand cells, with conditions to bin."""
+"""Scores of a survey that never was: half a million objects in many cells, with conditions to bin."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from db.models.sampling import CONFUSERS_OF_THE_POOL
 from tests.bench.train.sizes import Sizes
 
 
-def made_scores(sizes: Sizes) -> ScoredObjects:
+def made_scores(sizes: Sizes, n_cells: int) -> ScoredObjects:
     """Positives score higher by 3 in the logit; everything else is drawn at random."""
     rng = np.random.default_rng(11)
     n = sizes.n_scores
@@ -34,7 +34,7 @@ def made_scores(sizes: Sizes) -> ScoredObjects:
         cutout_id=np.arange(n),
         score=expit(rng.normal(3 * label, 1.0)),
         label=label,
-        healpix_128=rng.integers(0, sizes.n_cells, n),
+        healpix_128=rng.integers(0, n_cells, n),
         is_calibration=np.zeros(n, np.bool_),
         inclusion_probability=np.full(n, 0.01),
         dec=rng.uniform(-65, 33, n),

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sizes:
-    """Size of a run; the defaults are what the limits are stated for, `tiny()` only shows that it works."""
+    """Size of a run; the defaults are what the limits are stated for, `tiny()` only shows that it works.
+
+    The limits on statistics are for the first of `n_cells`; 15,000 square degrees are 71,500 cells.
+    """
 
     n_packed: int = 8192
     batch_size: int = 64
@@ -15,10 +18,9 @@ class Sizes:
     n_repeats: int = 5
     n_scores: int = 500_000
     n_positives: int = 5000
-    n_cells: int = 10_000
+    n_cells: tuple[int, ...] = (10_000, 71_500)
     n_replicates: int = 2000
     n_on_gpu: int = 450_000
-    gpu_batch_size: int = 4096
 
 
 def tiny() -> Sizes:
@@ -30,8 +32,7 @@ def tiny() -> Sizes:
         n_repeats=1,
         n_scores=2000,
         n_positives=100,
-        n_cells=50,
+        n_cells=(50,),
         n_replicates=20,
         n_on_gpu=256,
-        gpu_batch_size=64,
     )
