@@ -103,7 +103,7 @@ def purity(
 
 
 def discover(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name or number of a scored model.")],
+    model: Annotated[str, typer.Option(metavar="MODEL", help="Name or number of a scored model.")],
     fraction: Annotated[
         float | None, typer.Option(help="Fraction of the survey's galaxies to look at [0.0001].")
     ] = None,

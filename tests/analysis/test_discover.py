@@ -399,7 +399,7 @@ def test_what_cannot_be_searched_is_refused_in_one_line(world: World) -> None:
 
 def test_the_command_prints_a_table_and_writes_a_file(world: World, run_cli: RunCli, tmp_path: Path) -> None:
     place = tmp_path / "found.csv"
-    done = run_cli("discover", "m1", "--fraction", "0.001", "--csv", str(place))
+    done = run_cli("discover", "--model", "m1", "--fraction", "0.001", "--csv", str(place))
     assert done.returncode == 0, done.stderr
     assert "the survey's top 0.1000 % reaches" in done.stdout or "the survey's top 0.1000% reaches" in done.stdout
     assert "fewer than 10 of the sample reach it: the threshold is uncertain" in done.stdout
@@ -407,6 +407,6 @@ def test_the_command_prints_a_table_and_writes_a_file(world: World, run_cli: Run
     with place.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["ls_id"]) for row in rows] == [row.ls_id for row in found]
-    refused = run_cli("discover", "m1", "--csv", str(tmp_path / "no" / "found.csv"))
+    refused = run_cli("discover", "--model", "m1", "--csv", str(tmp_path / "no" / "found.csv"))
     assert refused.returncode == 1
     assert "give another place to --csv" in refused.stderr
