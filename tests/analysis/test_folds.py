@@ -61,8 +61,9 @@ def spread_over_the_sky(engine: Engine) -> None:
         distinct = np.unique(cell)
         splits = split_of_cells(distinct, BASE)
         connection.execute(
-            text("INSERT INTO sampling.split_cell (scheme_id, healpix_128, split) "
-                 "SELECT scheme_id, :cell, :split FROM sampling.split_scheme"),
+            text("INSERT INTO sampling.split_cell (scheme_id, healpix_128, split, is_calibration) "
+                 "SELECT scheme_id, :cell, :split, :split = 'val' AND sampling.is_calibration_cell(:cell, seed) "
+                 "FROM sampling.split_scheme"),
             [{"cell": c, "split": str(s)} for c, s in zip(distinct.tolist(), splits, strict=True)],
         )  # fmt: skip
 

@@ -15,7 +15,7 @@ class Sizes:
     n_packed: int = 8192
     batch_size: int = 64
     n_steps: tuple[tuple[str, int], ...] = (("resnet18", 10), ("shielded_resnet", 24))
-    n_repeats: int = 5
+    n_repeats: int = 3
     n_scores: int = 500_000
     n_positives: int = 5000
     n_cells: tuple[int, ...] = (10_000, 71_500)
