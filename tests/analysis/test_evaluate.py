@@ -21,6 +21,7 @@ from tests.builders import insert_galaxies, insert_lenses, insert_run
 from tests.conftest import Populated, RunCli
 from training.control import control_manifest
 from training.errors import ModelNotFoundError
+from training.manifest import read_manifest
 from training.registry import find_model
 
 QUICK = EvaluateConfig(fpr_targets=(0.05, 0.01), n_bootstrap=20)
@@ -229,6 +230,11 @@ def test_an_ensemble_is_evaluated_as_any_model(sky_engine: Engine, sky: ScoredSk
 
 def test_a_control_is_held_against_the_labels_that_it_was_dealt(sky_engine: Engine, sky: ScoredSky) -> None:
     change(sky_engine, "UPDATE training.model SET is_label_shuffled = true")
+    with pytest.raises(NoScoresError, match="the manifest changed since it was trained"):
+        evaluate_model(sky_engine, "m1", QUICK)
+    found = find_model(sky_engine, "m1")
+    digest = read_manifest(sky_engine, found.draw_id, found.scheme_id, found.cutout_version).digest()
+    change(sky_engine, f"UPDATE training.model SET manifest_sha256 = '{digest}'")
     evaluate_model(sky_engine, "m1", QUICK)
     rows = {row["metric"]: row for row in read_report(sky_engine, "m1").rows["model_metrics"]}
     assert {"auc", "partial_auc", "tpr0"} <= set(rows)

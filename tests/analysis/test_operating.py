@@ -42,6 +42,7 @@ def random_objects(n: int, **columns: np.ndarray) -> ScoredObjects:
         "category": np.where(pool == "N2", rng.choice(["ring", "edge_on", "mined"], n), ""),
         "tier": np.where(negative, "", rng.choice(["A", "B"], n)),
         "discovery": np.where(negative, "", rng.choice(["ground_imaging", "hst"], n, p=[0.8, 0.2])),
+        "best_letter_grade": np.where(negative, "", rng.choice(["A", "B", "C", ""], n)),
         "nobs_z_bin": rng.choice(["1-2", "3-5", "6-10", "11+", ""], n),
         "stratum_type": rng.choice(["SER", "DEV", "REX", ""], n),
     }
@@ -64,6 +65,8 @@ def test_counts_are_those_of_a_plain_loop() -> None:
                 ground = row["discovery"] == "ground_imaging"
                 belongs = row["label"] == 1 and ground == (count.sample != "not_ground_imaging")
                 belongs = belongs and (count.sample not in tiers or row["tier"] == tiers[count.sample])
+                is_graded = row["tier"] == "A" or row["best_letter_grade"] != ""
+                belongs = belongs and (count.sample != "tier_ab_graded" or is_graded)
                 belongs = belongs and count.nobs_z_bin in (None, row["nobs_z_bin"] or "none")
                 belongs = belongs and count.type in (None, row["stratum_type"] or "none")
             n += belongs
