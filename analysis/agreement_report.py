@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from sqlalchemy import Engine, Select, column, literal_column, select, table
 
+from analysis.evaluation.tables import grid as empty_table
 from analysis.evaluation.tables import times
 
 Row = dict[str, Any]
@@ -36,7 +36,7 @@ def render_agreement(rows: Sequence[Row]) -> RenderableType:
 
 
 def _recall_table(rows: Sequence[Row]) -> Table:
-    grid = _grid(f"recall at matched false-positive rates (95 % Wilson intervals){_readings(rows)}")
+    grid = empty_table(f"recall at matched false-positive rates (95 % Wilson intervals){_readings(rows)}")
     for name in ("split", "models a, b", "FPR on val", "n", "a", "b", "either (oracle)", "readings of the test split"):
         grid.add_column(name, justify="left" if name in {"split", "models a, b"} else "right")
     for row in rows:
@@ -51,7 +51,7 @@ def _recall_table(rows: Sequence[Row]) -> Table:
 
 
 def _error_table(rows: Sequence[Row]) -> Table:
-    grid = _grid(f"errors on the same objects (Kuncheva & Whitaker 2003){_readings(rows)}")
+    grid = empty_table(f"errors on the same objects (Kuncheva & Whitaker 2003){_readings(rows)}")
     measures = {"phi": "error_correlation", "Q": "q_statistic", "disagreement": "disagreement"}
     measures |= {"double fault": "double_fault", "rank correlation": "score_correlation"}
     names = ("split", "models a, b", "FPR on val", "among", "both right", "only a", "only b", "neither", *measures)
@@ -82,7 +82,3 @@ def _which(row: Row) -> tuple[str, str, str]:
 def _share(row: Row, name: str) -> str:
     value, lo, hi = (row[f"{name}{end}"] for end in ("", "_lo", "_hi"))
     return "" if value is None else f"{value:.3f} ({lo:.3f}-{hi:.3f})"
-
-
-def _grid(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from sqlalchemy import Engine, Select, column, literal_column, select, table
 
+from analysis.evaluation.tables import grid as empty_table
 from analysis.evaluation.tables import number, rate
 from analysis.report import Report, read_report, show
 
@@ -35,7 +34,7 @@ def show_results(engine: Engine, shown: Shown, console: Console) -> None:
         counts = [dict(row) for row in rows]
     report = read_report(engine, shown.model)
     control = read_report(engine, shown.control)
-    grid = Table(title="rows of every stage", title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    grid = empty_table("rows of every stage")
     for name in ("stage", "survey", "rows"):
         grid.add_column(name, justify="right" if name == "rows" else "left")
     for row in counts:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
+from analysis.evaluation.tables import grid as empty_table
 from analysis.evaluation.tables import number, rate, times
 
 Row = Mapping[str, Any]
@@ -20,7 +19,7 @@ def show(name: str, rows: Mapping[str, Sequence[Row]], console: Console) -> None
     loosest = max((row["fpr_target"] for row in folds), default=0.0)
     n_read = sum(row["n_test_accesses"] for row in folds if row["fpr_target"] == loosest)
     read = f"folds held out read {times(n_read)} in all"
-    grid = _grid(f"{name}: folds at FPR {loosest:g} on val; {read}")
+    grid = empty_table(f"{name}: folds at FPR {loosest:g} on val; {read}")
     for title in (
         "fold",
         "train",
@@ -45,7 +44,7 @@ def show(name: str, rows: Mapping[str, Sequence[Row]], console: Console) -> None
                  *(row[f"recall_tier_a{end}"] for end in ("", "_lo", "_hi"))),
         )  # fmt: skip
     console.print(grid)
-    grid = _grid(f"over folds (pooled: 95 % Wilson); {read}")
+    grid = empty_table(f"over folds (pooled: 95 % Wilson); {read}")
     for title in ("quantity", "FPR", "folds", "mean", "sd over folds", "sd of counting alone", "range", "pooled"):
         grid.add_column(title, justify="left" if title == "quantity" else "right")
     for row in rows["cross_validation"]:
@@ -61,10 +60,6 @@ def show(name: str, rows: Mapping[str, Sequence[Row]], console: Console) -> None
             "" if row["k"] is None else rate(row["k"], row["n"], row["pooled"], row["pooled_lo"], row["pooled_hi"]),
         )
     console.print(grid)
-
-
-def _grid(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
 
 
 def _number(value: float | None) -> str:
